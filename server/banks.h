@@ -1,0 +1,33 @@
+/*
+ * banks: the banks that this daemon serves, by name, in the order of the configuration.
+ *
+ *     struct els_bank *bank = srv_banks_get(daemon->banks, "digits");   // a reference, or NULL
+ *     …
+ *     els_bank_unref(bank);
+ *
+ * Loaded at startup; any thread may read. A reload swaps the table under its own
+ * short lock; who holds a reference keeps the old bank.
+ */
+#ifndef SRV_BANKS_H
+#define SRV_BANKS_H
+
+#include "bank.h"
+#include "http.h"
+
+struct srv_config;
+struct srv_banks;
+
+/* Loads the configured banks, or the built-in ones when none is configured. The error names the bank. */
+int srv_banks_new(struct srv_banks **out, const struct srv_config *config, struct els_error *err);
+struct srv_banks *srv_banks_free(struct srv_banks *banks);
+/* A reference, or NULL. `name` NULL: the default bank (the first configured, else digits). */
+struct els_bank *srv_banks_get(struct srv_banks *banks, const char *name);
+/* The i-th bank and its served name (copied into `name`), or NULL past the end. */
+struct els_bank *srv_banks_at(struct srv_banks *banks, size_t i, char name[64]);
+/* "digits, shapes, two-tone", for messages. Returns `out`. */
+const char *srv_banks_names(struct srv_banks *banks, char *out, size_t size);
+
+/* Routes under /v1/banks. */
+extern const struct srv_route srv_banks_routes[];
+
+#endif

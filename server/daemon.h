@@ -1,0 +1,25 @@
+/*
+ * daemon: what the rooms of the server share. One per process, made by main.c, passed as a pointer;
+ * there are no globals.
+ */
+#ifndef SRV_DAEMON_H
+#define SRV_DAEMON_H
+
+#include <stdatomic.h>
+
+struct els_pool;
+struct srv_banks;
+struct srv_config;
+struct srv_jobs;
+struct srv_log;
+
+struct srv_daemon {
+    const struct srv_config *config; /* config.h */
+    struct srv_log *log;             /* log.h; any thread */
+    struct srv_banks *banks;         /* banks.h; any thread */
+    struct srv_jobs *jobs;           /* jobs.h; any thread */
+    atomic_bool ready;               /* banks loaded, store open */
+    atomic_bool draining;            /* SIGTERM came: no new jobs */
+};
+
+#endif

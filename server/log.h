@@ -1,0 +1,34 @@
+/*
+ * log: one line per event on stderr, as text or JSON.
+ *
+ *     srv_log(daemon->log, SRV_INFO, "job_finished", "id", job_id, "status", "succeeded",
+ *             "seconds", srv_log_number(buf, 1.25), NULL);
+ *
+ * Text: `2026-01-02T03:04:05.678Z info job_finished id=ab12 status=succeeded seconds=1.25`; JSON with
+ * log_format = "json": one object per line with time, level, event and the fields (all strings
+ * except those from srv_log_number). Values are escaped: a client can never forge a line. Any thread.
+ */
+#ifndef SRV_LOG_H
+#define SRV_LOG_H
+
+#include <stddef.h>
+
+enum srv_level {
+    SRV_DEBUG,
+    SRV_INFO,
+    SRV_WARNING,
+    SRV_ERROR,
+};
+
+struct srv_log;
+
+/* level "debug" … "error"; format "text" or "json". */
+int srv_log_new(struct srv_log **out, const char *level, const char *format);
+struct srv_log *srv_log_free(struct srv_log *log);
+/* NULL-terminated pairs of key and value (strings; a NULL value is left out). */
+void srv_log(struct srv_log *log, enum srv_level level, const char *event, ...)
+    __attribute__((sentinel));
+/* Formats a number for srv_log into a caller's buffer of 32 bytes; JSON logs print it bare. */
+const char *srv_log_number(char out[32], double value);
+
+#endif
