@@ -30,7 +30,7 @@
 
 enum {
     ELS_MAX_CHANNELS = 4,
-    ELS_MAX_SIDE = 1024,        /* of an image, in pixels */
+    ELS_MAX_SIDE = 512,         /* of an image, in pixels */
     ELS_MAX_CLASSES = 100000,
     ELS_MAX_IMAGES = 100000000,
 };

@@ -66,6 +66,7 @@ struct els_sample_spec {
     enum els_noise_kind noise;
     const float *x_T;         /* NULL, or [num_images,C,H,W]: overrides the drawn x_T */
     double tolerance;
+    int entropy;              /* non-zero: every step also gives the posterior entropy */
 };
 
 /* bbels, wrapped, 1 image, 20 steps, paper, ddim, cosine, torch, seed 0, no label; no bank, no scales. */
@@ -101,11 +102,11 @@ int els_sampler_step(struct els_sampler *s, struct els_pool *pool, const struct 
 const float *els_sampler_x(const struct els_sampler *s);
 /* x̂0 of the step that ran last; [N,C,H,W]. */
 const float *els_sampler_x0(const struct els_sampler *s);
-/* [N,H,W] entropy in nats of the step that ran last. */
+/* [N,H,W] entropy in nats of the step that ran last; NULL unless the spec asked for it. */
 const float *els_sampler_entropy(const struct els_sampler *s);
 /* The largest certified error of any step so far; 0 when exact. */
 double els_sampler_certified_error(const struct els_sampler *s);
 /* Candidates come from this many images. */
-int64_t els_sampler_num_candidates_images(const struct els_sampler *s);
+int64_t els_sampler_num_bank_images(const struct els_sampler *s);
 
 #endif
