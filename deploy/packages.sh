@@ -5,7 +5,7 @@
 # shellcheck disable=SC2034  # used by those who source this
 BUILD_PACKAGES=(
     gcc g++ libc6-dev meson ninja-build pkg-config
-    libmicrohttpd-dev libjansson-dev libpng-dev libjpeg62-turbo-dev zlib1g-dev
+    libmicrohttpd-dev libjansson-dev nettle-dev libpng-dev libjpeg62-turbo-dev zlib1g-dev
     libsqlite3-dev libtomlplusplus-dev curl
 )
 
