@@ -1,0 +1,237 @@
+/*
+ * form: the settings of a run, as the reader sees them and as the API wants them.
+ *
+ * `settings` is a plain object with the API's own field names and values; every option, limit and default comes
+ * from /v1/capabilities. The form never decides that a value is acceptable beyond what those limits say: the server does.
+ */
+
+const NAMES = ["bank", "label", "machine", "num_images", "seed", "num_inference_steps", "scales",
+  "candidates", "sampler", "start_step", "noise_schedule", "noise", "max_samples"];
+const ONE_SCALE = "#";
+const TITLES = { is: "ideal", es: "equivariant", ls: "local", els: "equivariant local", bbels: "local with borders" };
+
+const byId = (id) => document.getElementById(id);
+const whole = (text) => (String(text).trim() === "" ? null : Number(text));
+
+function fill(select, options) {
+  select.replaceChildren(...options.map(([value, text]) => new Option(text, value)));
+}
+
+function has(select, value) {
+  return [...select.options].some((option) => option.value === String(value));
+}
+
+/* "ideal score: whole images in place" → "Whole images in place." The title stands in the list already. */
+function sentence(summary) {
+  const rest = summary.replace(/^[^:]{1,60}: /, "");
+  return rest.charAt(0).toUpperCase() + rest.slice(1).replace(/([^.])$/, "$1.");
+}
+
+export function rollSeed() {
+  return crypto.getRandomValues(new Uint32Array(1))[0] % 1000000;
+}
+
+export class Form {
+  #caps;
+  #inputs = Object.fromEntries(NAMES.map((name) => [name, byId(name)]));
+  #p = byId("p");
+
+  /* onchange() is called whenever a setting may have changed. */
+  constructor(caps, onchange) {
+    this.#caps = caps;
+    const { machines, banks, presets, limits } = caps;
+    const plain = (list) => list.map((name) => [name, name]);
+    fill(this.#inputs.bank, banks.map(({ name }) => [name, name]));
+    fill(this.#inputs.machine, machines.map(({ name }) => [name, TITLES[name] ? `${name} · ${TITLES[name]}` : name]));
+    fill(this.#inputs.sampler, plain(caps.samplers));
+    fill(this.#inputs.start_step, plain(caps.start_steps));
+    fill(this.#inputs.noise_schedule, plain(caps.noise_schedules));
+    fill(this.#inputs.noise, plain(caps.noise));
+    fill(this.#inputs.scales, [["", ""], ...plain(presets.map(({ name }) => name)),
+      [ONE_SCALE, "One for every step:"]]);
+    const bound = (input, { min, max }) => Object.assign(input, { min, max });
+    bound(this.#inputs.num_images, limits.num_images);
+    bound(this.#inputs.num_inference_steps, limits.num_inference_steps);
+    bound(this.#p, limits.p);
+
+    byId("make").addEventListener("input", () => {
+      this.clearErrors();
+      this.#arrange();
+      onchange();
+    });
+    /* The browser points at what is out of range, but cannot point into a closed fold. */
+    byId("make").addEventListener("invalid", ({ target }) => target.closest("details")?.setAttribute("open", ""), true);
+    byId("die").addEventListener("click", () => {
+      this.seed = rollSeed();
+      onchange();
+    });
+    for (const input of [...Object.values(this.#inputs), this.#p, byId("die"), byId("go"), byId("defaults")])
+      input.disabled = false;
+    this.settings = this.defaults;
+  }
+
+  get defaults() {
+    const from = this.#caps.defaults;
+    const settings = Object.fromEntries(NAMES.map((name) => [name, from[name] ?? null]));
+    const bank = this.#caps.banks.find(({ name }) => name === settings.bank) ?? this.#caps.banks[0];
+    return {
+      ...settings,
+      bank: bank?.name ?? null,
+      scales: null, /* the bank's own */
+      num_inference_steps: settings.num_inference_steps ?? 20,
+      noise_schedule: typeof settings.noise_schedule === "string" ? settings.noise_schedule : null,
+      seed: settings.seed ?? rollSeed(),
+    };
+  }
+
+  get bank() {
+    return this.#caps.banks.find(({ name }) => name === this.#inputs.bank.value);
+  }
+
+  get machine() {
+    return this.#caps.machines.find(({ name }) => name === this.#inputs.machine.value);
+  }
+
+  get settings() {
+    const value = (name) => this.#inputs[name].value;
+    const scales = value("scales");
+    return {
+      bank: value("bank") || null,
+      label: whole(value("label")),
+      machine: value("machine"),
+      num_images: whole(value("num_images")),
+      seed: whole(value("seed")),
+      num_inference_steps: whole(value("num_inference_steps")),
+      scales: scales === ONE_SCALE ? whole(this.#p.value) : scales || null,
+      candidates: this.machine?.candidates ? value("candidates") : null,
+      sampler: value("sampler"),
+      start_step: value("start_step"),
+      noise_schedule: value("noise_schedule"),
+      noise: value("noise"),
+      max_samples: whole(value("max_samples")),
+    };
+  }
+
+  /* Takes what it can; `refused` then names what this server does not have. */
+  set settings(settings) {
+    this.refused = [];
+    this.#set("bank", settings.bank);
+    this.#arrange();
+    this.#set("machine", settings.machine);
+    this.#arrange();
+    for (const name of NAMES.slice(1))
+      if (name !== "machine" && name !== "scales")
+        this.#set(name, settings[name]);
+    const { scales } = settings;
+    const one = typeof scales === "number";
+    this.#p.value = one ? scales : this.#p.value || 5;
+    this.#set("scales", one ? ONE_SCALE : scales);
+    this.#arrange();
+  }
+
+  set seed(seed) {
+    this.#inputs.seed.value = seed;
+  }
+
+  #set(name, value) {
+    const input = this.#inputs[name];
+    const text = value === null || value === undefined ? "" : String(value);
+    if (input.localName !== "select")
+      input.value = text;
+    else if (has(input, text))
+      input.value = text;
+    else if (text && !input.disabled)
+      this.refused.push(`${name} “${text}”`);
+  }
+
+  /* The body of POST /v1/jobs: only fields that mean something here. */
+  get request() {
+    const settings = this.settings;
+    if (!this.machine?.uses_p)
+      delete settings.scales;
+    return Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== null));
+  }
+
+  /* What depends on other fields: classes on the bank, candidates and scales on the machine. */
+  #arrange() {
+    const { bank, machine } = this;
+    const label = this.#inputs.label;
+    if (label.dataset.bank !== bank?.name) {
+      const classes = bank?.classes ?? [];
+      label.dataset.bank = bank?.name;
+      fill(label, [["", classes.length ? "any" : "none"], ...classes.map((name, i) => [i, name])]);
+      label.disabled = !classes.length;
+    }
+    if (bank) {
+      const [C, H, W] = bank.shape;
+      byId("bank-note").textContent = `${bank.num_images.toLocaleString("en")} pictures, ${W}×${H}, ${
+        { 1: "grey", 3: "colour" }[C] ?? `${C} channels`}.`;
+      const own = this.#caps.presets.some(({ name }) => name === bank.scales) ? ` (${bank.scales})` : "";
+      this.#inputs.scales.options[0].textContent = `The bank’s own${own}`;
+      this.#inputs.max_samples.max = bank.num_images;
+    }
+    if (machine) {
+      const candidates = this.#inputs.candidates;
+      byId("machine-note").textContent = sentence(machine.summary);
+      if (candidates.dataset.machine !== machine.name) {
+        candidates.dataset.machine = machine.name;
+        fill(candidates, (machine.candidates ?? ["–"]).map((name) => [name, name]));
+      }
+      candidates.disabled = !machine.candidates;
+      this.#inputs.scales.disabled = this.#p.disabled = !machine.uses_p;
+      byId("scales-note").textContent = machine.uses_p
+        ? "Side of the window that a pixel looks at, per step."
+        : `${machine.name} always looks at the whole picture.`;
+    }
+    this.#p.hidden = this.#inputs.scales.value !== ONE_SCALE;
+    this.#p.required = !this.#p.hidden;
+  }
+
+  clearErrors() {
+    for (const note of document.querySelectorAll(".field-error"))
+      note.remove();
+    for (const input of document.querySelectorAll("#make [aria-invalid]")) {
+      input.removeAttribute("aria-invalid");
+      input.removeAttribute("aria-errormessage");
+    }
+  }
+
+  /* `errors` of a problem: each sentence goes under its field; the first such field gets the focus. */
+  showErrors(errors) {
+    this.clearErrors();
+    let first = null;
+    for (const { pointer = "", detail = "" } of errors) {
+      const name = pointer.split("/")[1];
+      const input = NAMES.includes(name) ? this.#inputs[name] : null;
+      if (!input || input.hasAttribute("aria-invalid"))
+        continue;
+      const note = Object.assign(document.createElement("p"),
+        { className: "field-error", id: `${name}-error`, textContent: detail });
+      input.setAttribute("aria-invalid", "true");
+      input.setAttribute("aria-errormessage", note.id);
+      input.closest(".field").append(note);
+      if (input.closest("details"))
+        input.closest("details").open = true;
+      first ??= input;
+    }
+    first?.focus();
+  }
+}
+
+/* A job's resolved parameters as settings: what a link that names only a job shows in the form. */
+export function settingsOf(params, caps) {
+  const settings = Object.fromEntries(NAMES.map((name) => [name, params[name] ?? null]));
+  const bank = caps.banks.find(({ name }) => name === params.bank);
+  if (typeof settings.label === "string")
+    settings.label = bank?.classes?.indexOf(settings.label) ?? null;
+  if (typeof settings.noise_schedule !== "string")
+    settings.noise_schedule = null;
+  if (typeof settings.scales === "object" && settings.scales !== null) {
+    const p = settings.scales.p ?? settings.scales;
+    const preset = caps.presets.find((each) => String(each.p) === String(p));
+    settings.scales = preset?.name ?? (Array.isArray(p) && p.every((each) => each === p[0]) ? p[0] : null);
+  }
+  if (settings.scales === bank?.scales)
+    settings.scales = null;
+  return settings;
+}
