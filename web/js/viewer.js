@@ -174,7 +174,7 @@ export class Viewer {
       byId(`of-${each}`).setAttribute("aria-pressed", String(each === of));
     for (const [i, tile] of [...byId("tiles").children].entries())
       tile.setAttribute("aria-current", String(i === image));
-    byId("r-step").textContent = at ? `${step + 1} / ${total}` : "finished";
+    byId("r-step").textContent = at ? `${step + 1} / ${total}` : "end";
     byId("r-t").textContent = at ? number(at.t) : "0";
     byId("r-p").textContent = at ? (at.p ? `${at.p}×${at.p}` : "all") : "–";
     byId("r-alpha").textContent = at ? number(at.alpha_bar) : "–";
