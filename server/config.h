@@ -13,10 +13,12 @@
 #ifndef SRV_CONFIG_H
 #define SRV_CONFIG_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "error.h"
+#include "mem.h"
 
 struct srv_config_bank {
     char *name;
@@ -32,6 +34,10 @@ struct srv_config {
     int64_t max_connections_per_address; /* 0: as max_connections */
     int64_t max_body_bytes;      /* 64 MiB */
     int64_t upload_timeout;      /* seconds for a whole request, 30 */
+    char *allowed_hosts;         /* "": host names that a reverse proxy may pass on, comma-separated */
+    char *cors_origins;          /* "": origins that may read answers from a browser, comma-separated */
+    bool allow_unauthenticated;  /* false: a bind beyond loopback without API keys is refused */
+    char *port_file;             /* "": where the bound port is written once the daemon is ready */
     /* work */
     int64_t threads;             /* 0: all cores */
     char *kernel;                /* "auto", or a kernel's name */
@@ -52,9 +58,19 @@ struct srv_config {
     size_t num_banks;
 };
 
-/* Reads flags, environment and file. 0, or a negative status with a sentence. `argv` may hold --help or
- * --version or --check-config: then *exit_now is set and what they print has been printed. */
+/* Reads flags, environment and file. 0, or a negative status with a sentence. `argv` may hold --help, --version,
+ * --check-config or --print-example-config: then *exit_now is set and what they print has been printed.
+ * *out is always left so that srv_config_deinit may be called. */
 int srv_config_load(struct srv_config *out, int argc, char **argv, int *exit_now, struct els_error *err);
 void srv_config_deinit(struct srv_config *config);
+
+/* Appends config.example.toml: every key with its meaning, range and default. */
+int srv_config_write_example(struct els_buffer *out);
+/* Appends what --help prints. */
+int srv_config_write_help(struct els_buffer *out);
+/* The i-th key's name; NULL past the end. */
+const char *srv_config_key(size_t i);
+/* Is the address one that only this machine can reach? */
+bool srv_config_is_loopback(const char *address);
 
 #endif

@@ -1,0 +1,301 @@
+/*
+ * The table of settings: one row declares a key, and everything else (file, environment, flags,
+ * help, the example file and its test) is drawn from the rows. Called by the main thread at
+ * startup. A value that is in a srv_config has passed its row's check.
+ */
+#include "config_keys.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    MAX_TEXT = 4095,
+    MAX_BANKS = 64,
+    MAX_BANK_NAME = 63,
+};
+
+#define KIB ((int64_t)1 << 10)
+#define MIB ((int64_t)1 << 20)
+#define GIB ((int64_t)1 << 30)
+#define TIB ((int64_t)1 << 40)
+#define DAY ((int64_t)24 * 60 * 60)
+
+#define TEXT(key_section, key, value, words, about)                                                \
+    {                                                                                              \
+        .section = key_section, .name = #key, .type = SRV_KEY_TEXT,                                \
+        .offset = offsetof(struct srv_config, key), .doc = about, .text = value, .choices = words  \
+    }
+#define NUMBER(key_section, key, from, to, value, about)                                           \
+    {                                                                                              \
+        .section = key_section, .name = #key, .type = SRV_KEY_INT,                                 \
+        .offset = offsetof(struct srv_config, key), .doc = about, .min = from, .max = to,          \
+        .number = value                                                                            \
+    }
+#define FLAG(key_section, key, about)                                                              \
+    {                                                                                              \
+        .section = key_section, .name = #key, .type = SRV_KEY_BOOL,                                \
+        .offset = offsetof(struct srv_config, key), .doc = about                                   \
+    }
+
+static const char listening[] = "Listening";
+static const char guarding[] = "Limits on clients";
+static const char working[] = "Work";
+static const char keeping[] = "Keeping results";
+static const char telling[] = "Log";
+
+const struct srv_key srv_keys[] = {
+    TEXT(listening, bind, "127.0.0.1", NULL, "IP address to listen on."),
+    NUMBER(listening, port, 0, 65535, 8080, "TCP port; 0 takes any free one."),
+    TEXT(listening, port_file, "", NULL,
+         "File that receives the port number once the daemon is ready; empty: none."),
+    FLAG(listening, allow_unauthenticated,
+         "Listen beyond this machine although anybody who reaches the port may use it."),
+    TEXT(listening, allowed_hosts, "", NULL,
+         "Host names that a reverse proxy passes on, comma-separated. localhost and IP addresses "
+         "are always served; any other Host is refused, against DNS rebinding."),
+    TEXT(listening, cors_origins, "", NULL,
+         "Web origins (https://notebook.example) whose pages may use this daemon, "
+         "comma-separated; empty: only its own page."),
+    NUMBER(listening, http_threads, 2, 64, 2, "Threads that parse and send; they never compute."),
+
+    NUMBER(guarding, max_connections, 8, 65536, 1024, "Open connections in all."),
+    NUMBER(guarding, max_connections_per_address, 0, 65536, 0,
+           "Open connections from one address; 0: as many as max_connections."),
+    NUMBER(guarding, max_body_bytes, KIB, 4 * GIB, 64 * MIB, "Bytes in the body of one request."),
+    NUMBER(guarding, upload_timeout, 1, 86400, 30, "Seconds in which a whole request must arrive."),
+
+    NUMBER(working, threads, 0, 1024, 0, "Threads that compute; 0: one per core."),
+    TEXT(working, kernel, "auto", NULL, "Inner loops: auto, or a kernel's name such as c or avx2."),
+    NUMBER(working, queue_length, 1, 100000, 64, "Jobs that may wait; a further one gets 429."),
+    NUMBER(working, sync_timeout, 0, 3600, 120,
+           "Seconds that POST /v1/samples waits before it answers 202."),
+    NUMBER(working, max_num_images, 1, 10000, 64, "Images in one job."),
+    NUMBER(working, max_num_inference_steps, 2, 10000, 5000, "Steps in one job."),
+    NUMBER(working, max_result_bytes, MIB, TIB, 512 * MIB, "Bytes in the results of one job."),
+
+    TEXT(keeping, state_dir, "", NULL,
+         "Directory for jobs and results, made if absent (mode 0700); empty: they are kept in "
+         "memory and end with the daemon."),
+    NUMBER(keeping, retention_seconds, 1, 3650 * DAY, 7 * DAY,
+           "Seconds that a finished job is kept."),
+    NUMBER(keeping, retention_bytes, MIB, 1024 * TIB, 2 * GIB,
+           "Bytes of results that are kept in all; the oldest go first."),
+
+    TEXT(telling, log_level, "info", "debug info warning error", "Least important line to log."),
+    TEXT(telling, log_format, "text", "text json", "Form of the lines on standard error."),
+    {0},
+};
+
+const char *srv_config_key(size_t i)
+{
+    size_t n = sizeof(srv_keys) / sizeof(*srv_keys) - 1;
+
+    return i < n ? srv_keys[i].name : NULL;
+}
+
+const struct srv_key *srv_key_find(const char *name, size_t length)
+{
+    for (const struct srv_key *key = srv_keys; key->name; key++) {
+        size_t i = 0;
+
+        while (i < length && (name[i] == '-' ? '_' : name[i]) == key->name[i])
+            i++;
+        if (i == length && !key->name[i])
+            return key;
+    }
+    return NULL;
+}
+
+static void *field_of(const struct srv_key *key, struct srv_config *config)
+{
+    return (char *)config + key->offset;
+}
+
+/* Is `value` one of the words of `choices`? */
+static bool is_choice(const char *choices, const char *value)
+{
+    size_t length = strlen(value);
+
+    for (const char *word = choices; *word;) {
+        size_t n = strcspn(word, " ");
+
+        if (n == length && memcmp(word, value, n) == 0)
+            return true;
+        word += n + strspn(word + n, " ");
+    }
+    return false;
+}
+
+static int set_text(const struct srv_key *key, struct srv_config *config, const char *value,
+                    const char *where, struct els_error *err)
+{
+    char **field = field_of(key, config);
+    char *copy;
+
+    if (strlen(value) > MAX_TEXT)
+        return els_fail(err, ELS_ELIMIT, key->name, "%s has %zu characters; at most %d are allowed",
+                        where, strlen(value), MAX_TEXT);
+    if (key->choices && !is_choice(key->choices, value))
+        return els_fail(err, ELS_EINVAL, key->name, "%s is \"%.64s\"; it must be one of: %s", where,
+                        value, key->choices);
+    copy = strdup(value);
+    if (!copy)
+        return els_fail(err, ELS_ENOMEM, key->name, "out of memory");
+    free(*field);
+    *field = copy;
+    return 0;
+}
+
+static int set_number(const struct srv_key *key, struct srv_config *config, int64_t value,
+                      const char *where, struct els_error *err)
+{
+    if (value < key->min || value > key->max)
+        return els_fail(err, ELS_EINVAL, key->name,
+                        "%s is %" PRId64 "; it must be a whole number from %" PRId64 " to %" PRId64,
+                        where, value, key->min, key->max);
+    *(int64_t *)field_of(key, config) = value;
+    return 0;
+}
+
+static int set_bool(const struct srv_key *key, struct srv_config *config, bool value)
+{
+    *(bool *)field_of(key, config) = value;
+    return 0;
+}
+
+int srv_key_set_text(const struct srv_key *key, struct srv_config *config, const char *value,
+                     const char *where, struct els_error *err)
+{
+    char *end;
+    long long number;
+
+    switch (key->type) {
+    case SRV_KEY_TEXT:
+        return set_text(key, config, value, where, err);
+    case SRV_KEY_INT:
+        errno = 0;
+        number = strtoll(value, &end, 10);
+        if (end == value || *end || errno || isspace((unsigned char)*value))
+            return els_fail(err, ELS_EINVAL, key->name,
+                            "%s is \"%.64s\"; it must be a whole number from %" PRId64
+                            " to %" PRId64,
+                            where, value, key->min, key->max);
+        return set_number(key, config, number, where, err);
+    case SRV_KEY_BOOL:
+        if (strcmp(value, "true") != 0 && strcmp(value, "false") != 0)
+            return els_fail(err, ELS_EINVAL, key->name, "%s is \"%.64s\"; it must be true or false",
+                            where, value);
+        return set_bool(key, config, strcmp(value, "true") == 0);
+    }
+    return ELS_EINVAL;
+}
+
+int srv_key_set_json(const struct srv_key *key, struct srv_config *config, const json_t *value,
+                     const char *where, struct els_error *err)
+{
+    switch (key->type) {
+    case SRV_KEY_TEXT:
+        if (!json_is_string(value))
+            return els_fail(err, ELS_EINVAL, key->name, "%s must be a text in quotes", where);
+        if (strlen(json_string_value(value)) != json_string_length(value))
+            return els_fail(err, ELS_EINVAL, key->name, "%s must not contain a NUL character",
+                            where);
+        return set_text(key, config, json_string_value(value), where, err);
+    case SRV_KEY_INT:
+        if (!json_is_integer(value))
+            return els_fail(err, ELS_EINVAL, key->name,
+                            "%s must be a whole number from %" PRId64 " to %" PRId64, where,
+                            key->min, key->max);
+        return set_number(key, config, json_integer_value(value), where, err);
+    case SRV_KEY_BOOL:
+        if (!json_is_boolean(value))
+            return els_fail(err, ELS_EINVAL, key->name, "%s must be true or false", where);
+        return set_bool(key, config, json_is_true(value));
+    }
+    return ELS_EINVAL;
+}
+
+int srv_key_set_default(const struct srv_key *key, struct srv_config *config, struct els_error *err)
+{
+    switch (key->type) {
+    case SRV_KEY_TEXT:
+        return set_text(key, config, key->text, key->name, err);
+    case SRV_KEY_INT:
+        return set_number(key, config, key->number, key->name, err);
+    case SRV_KEY_BOOL:
+        return set_bool(key, config, key->number);
+    }
+    return ELS_EINVAL;
+}
+
+void srv_key_clear(const struct srv_key *key, struct srv_config *config)
+{
+    if (key->type == SRV_KEY_TEXT) {
+        char **field = field_of(key, config);
+
+        free(*field);
+        *field = NULL;
+    }
+}
+
+/* The name appears in URLs and in file names of results: letters, digits, '.', '_', '-'. */
+static bool is_bank_name(const char *name, size_t n)
+{
+    if (n < 1 || n > MAX_BANK_NAME || !isalnum((unsigned char)name[0]))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (!isalnum((unsigned char)name[i]) && !strchr("._-", name[i]))
+            return false;
+    return true;
+}
+
+int srv_config_add_bank(struct srv_config *config, const char *name, size_t name_length,
+                        const char *file, const char *where, struct els_error *err)
+{
+    struct srv_config_bank *banks, bank;
+
+    if (!is_bank_name(name, name_length))
+        return els_fail(err, ELS_EINVAL, "banks",
+                        "%s names a bank \"%.*s\"; a name has 1 to %d letters, digits, '.', '_' or "
+                        "'-' and begins with a letter or digit",
+                        where, (int)(name_length < 64 ? name_length : 64), name, MAX_BANK_NAME);
+    if (!*file || strlen(file) > MAX_TEXT)
+        return els_fail(err, ELS_EINVAL, "banks",
+                        "%s needs a .safetensors file or a built-in bank's name, of at most %d "
+                        "characters",
+                        where, MAX_TEXT);
+    if (config->num_banks >= MAX_BANKS)
+        return els_fail(err, ELS_ELIMIT, "banks", "%s: at most %d banks can be served", where,
+                        MAX_BANKS);
+    for (size_t i = 0; i < config->num_banks; i++)
+        if (strlen(config->banks[i].name) == name_length &&
+            memcmp(config->banks[i].name, name, name_length) == 0)
+            return els_fail(err, ELS_EINVAL, "banks", "%s names the bank \"%s\" a second time",
+                            where, config->banks[i].name);
+    banks = reallocarray(config->banks, config->num_banks + 1, sizeof(*banks));
+    if (!banks)
+        return els_fail(err, ELS_ENOMEM, "banks", "out of memory");
+    config->banks = banks;
+    bank = (struct srv_config_bank){.name = strndup(name, name_length), .file = strdup(file)};
+    if (!bank.name || !bank.file) {
+        free(bank.name);
+        free(bank.file);
+        return els_fail(err, ELS_ENOMEM, "banks", "out of memory");
+    }
+    config->banks[config->num_banks++] = bank;
+    return 0;
+}
+
+void srv_config_clear_banks(struct srv_config *config)
+{
+    for (size_t i = 0; i < config->num_banks; i++) {
+        free(config->banks[i].name);
+        free(config->banks[i].file);
+    }
+    free(config->banks);
+    config->banks = NULL;
+    config->num_banks = 0;
+}
