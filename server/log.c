@@ -1,0 +1,254 @@
+/*
+ * The log: one event, one line, one write to standard error. Any thread may call it; lines of two
+ * threads never mix, because each is formatted in the caller's own bounded buffer and written
+ * whole. A line that does not fit is cut, never split. Values come from clients, so every one is
+ * escaped: a line break or a quote in a value cannot forge a second line or a field.
+ */
+#include "log.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "error.h"
+#include "mem.h"
+
+enum {
+    MAX_LINE = 4096,
+    LINE_END = 4, /* room for the closing quote, brace and line break of a cut line */
+    NUMBER_MARK =
+        0x01, /* begins what srv_log_number made; a client's value that begins so is escaped */
+};
+
+struct srv_log {
+    enum srv_level level;
+    bool json;
+};
+
+static const char *const level_names[] = {"debug", "info", "warning", "error"};
+
+int srv_log_new(struct srv_log **out, const char *level, const char *format)
+{
+    struct srv_log *log = els_alloc_array(1, sizeof(*log));
+    bool known = false;
+
+    if (!log)
+        return ELS_ENOMEM;
+    for (int i = SRV_DEBUG; i <= SRV_ERROR; i++)
+        if (strcmp(level, level_names[i]) == 0) {
+            log->level = (enum srv_level)i;
+            known = true;
+        }
+    log->json = strcmp(format, "json") == 0;
+    if (!known || (!log->json && strcmp(format, "text") != 0)) {
+        free(log);
+        return ELS_EINVAL;
+    }
+    *out = log;
+    return 0;
+}
+
+struct srv_log *srv_log_free(struct srv_log *log)
+{
+    free(log);
+    return NULL;
+}
+
+const char *srv_log_number(char out[32], double value)
+{
+    out[0] = NUMBER_MARK;
+    if (!isfinite(value))
+        snprintf(out + 1, 31, "null");
+    else if (value == floor(value) && fabs(value) < 1e15)
+        snprintf(out + 1, 31, "%.0f", value);
+    else
+        snprintf(out + 1, 31, "%.6g", value);
+    return out;
+}
+
+/* ---- the line ---- */
+
+struct line {
+    char text[MAX_LINE];
+    size_t size;
+    bool full;
+};
+
+/* Appends n bytes or, when they do not fit, nothing now and nothing later. */
+static void add(struct line *line, const char *text, size_t n)
+{
+    if (line->full || n > MAX_LINE - LINE_END - line->size) {
+        line->full = true;
+        return;
+    }
+    memcpy(line->text + line->size, text, n);
+    line->size += n;
+}
+
+static void add_text(struct line *line, const char *text)
+{
+    add(line, text, strlen(text));
+}
+
+/* Bytes of the well-formed UTF-8 character at s, or 0. */
+static size_t utf8_length(const unsigned char *s)
+{
+    uint32_t c;
+    size_t n;
+
+    if (s[0] < 0x80)
+        return 1;
+    if (s[0] >= 0xc2 && s[0] <= 0xdf) {
+        n = 2;
+        c = s[0] & 0x1fu;
+    } else if ((s[0] & 0xf0) == 0xe0) {
+        n = 3;
+        c = s[0] & 0x0fu;
+    } else if (s[0] >= 0xf0 && s[0] <= 0xf4) {
+        n = 4;
+        c = s[0] & 0x07u;
+    } else {
+        return 0;
+    }
+    for (size_t i = 1; i < n; i++) {
+        if ((s[i] & 0xc0) != 0x80)
+            return 0;
+        c = c << 6 | (s[i] & 0x3fu);
+    }
+    if ((n == 3 && c < 0x800) || (n == 4 && (c < 0x10000 || c > 0x10ffff)) ||
+        (c >= 0xd800 && c <= 0xdfff))
+        return 0;
+    return n;
+}
+
+/* The inside of a quoted value, in JSON's escapes (which the text form uses too). */
+static void add_escaped(struct line *line, const char *value)
+{
+    const unsigned char *s = (const unsigned char *)value;
+
+    while (*s && !line->full) {
+        size_t n = utf8_length(s);
+        char escape[8];
+
+        if (n == 0) {
+            add_text(line, "\\ufffd");
+            n = 1;
+        } else if (*s == '"' || *s == '\\') {
+            snprintf(escape, sizeof(escape), "\\%c", *s);
+            add_text(line, escape);
+        } else if (*s == '\n') {
+            add_text(line, "\\n");
+        } else if (*s < 0x20 || *s == 0x7f) {
+            snprintf(escape, sizeof(escape), "\\u%04x", *s);
+            add_text(line, escape);
+        } else if (n == 2 && s[0] == 0xc2 && s[1] < 0xa0) {
+            /* The C1 controls, which some terminals obey. */
+            snprintf(escape, sizeof(escape), "\\u%04x", s[1]);
+            add_text(line, escape);
+        } else {
+            add(line, (const char *)s, n);
+        }
+        s += n;
+    }
+}
+
+static void add_quoted(struct line *line, const char *value)
+{
+    add_text(line, "\"");
+    add_escaped(line, value);
+    if (!line->full)
+        add_text(line, "\"");
+    else
+        line->text[line->size++] = '"'; /* LINE_END keeps room for it */
+}
+
+/* Did srv_log_number make this? The mark alone is not believed: a client can send it too. */
+static bool is_number(const char *value)
+{
+    return value[0] == NUMBER_MARK &&
+           (strcmp(value + 1, "null") == 0 ||
+            (value[1] && value[1 + strspn(value + 1, "0123456789+-.e")] == '\0'));
+}
+
+/* May the text form show it without quotes? */
+static bool is_bare(const char *value)
+{
+    return *value &&
+           value[strspn(value, "0123456789abcdefghijklmnopqrstuvwxyz"
+                               "ABCDEFGHIJKLMNOPQRSTUVWXYZ._-:/+,@%?&{}[]*~#;()")] == '\0';
+}
+
+static void add_value(struct line *line, const char *value, bool json)
+{
+    if (is_number(value))
+        add_text(line, value + 1);
+    else if (!json && is_bare(value))
+        add_text(line, value);
+    else
+        add_quoted(line, value);
+}
+
+static void add_field(struct line *line, const char *key, const char *value, bool json)
+{
+    struct line before = {.size = line->size, .full = line->full};
+
+    if (before.full)
+        return;
+    add_text(line, json ? ",\"" : " ");
+    add_text(line, key);
+    add_text(line, json ? "\":" : "=");
+    if (line->full)
+        line->size = before.size; /* not even the name fits */
+    else
+        add_value(line, value, json);
+}
+
+static void add_head(struct line *line, bool json, enum srv_level level, const char *event)
+{
+    struct timespec now;
+    struct tm tm;
+    char stamp[64], head[192];
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    gmtime_r(&now.tv_sec, &tm);
+    strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%S", &tm);
+    snprintf(head, sizeof(head),
+             json ? "{\"time\":\"%s.%03ldZ\",\"level\":\"%s\",\"event\":\"%s\"" : "%s.%03ldZ %s %s",
+             stamp, now.tv_nsec / 1000000, level_names[level], event);
+    add_text(line, head);
+}
+
+void srv_log(struct srv_log *log, enum srv_level level, const char *event, ...)
+{
+    struct line line = {.size = 0};
+    const char *key, *value;
+    size_t done = 0;
+    va_list ap;
+
+    if (!log || level < log->level)
+        return;
+    add_head(&line, log->json, level, event);
+    va_start(ap, event);
+    while ((key = va_arg(ap, const char *))) {
+        value = va_arg(ap, const char *);
+        if (value)
+            add_field(&line, key, value, log->json);
+    }
+    va_end(ap);
+    if (log->json)
+        line.text[line.size++] = '}';
+    line.text[line.size++] = '\n';
+    while (done < line.size) {
+        ssize_t n = write(STDERR_FILENO, line.text + done, line.size - done);
+
+        if (n <= 0)
+            break; /* nobody to tell */
+        done += (size_t)n;
+    }
+}
