@@ -1,0 +1,443 @@
+/*
+ * A request's way from its first line to its last byte: libmicrohttpd's callbacks (HTTP threads)
+ * and the run of its handler (back room). connection.h has the phases and their lock.
+ *
+ * libmicrohttpd 0.9.75 takes an answer only before or after a body, never in between, and an answer
+ * before a body makes it close with bytes unread, which resets the connection and may take the
+ * answer with it. So an answer that is known early waits for the end of the body, which is thrown
+ * away; and when the body itself is the trouble (too large, or of untrusted length) the answer is
+ * written to the socket and the connection lingers (link.c).
+ */
+#include "connection.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+
+#include "log.h"
+
+enum {
+    MAX_REFUSAL = 16 << 10,
+    MAX_ACCEPT = 8 << 10,
+    SEND_MS = 30000,        /* an answer may take this long, and beyond that … */
+    SEND_BYTES_PER_MS = 16, /* … as long as it flows this fast */
+};
+
+int64_t srv_ticks_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* ---- its beginning and end ---- */
+
+static void free_request(struct srv_request *req)
+{
+    if (req->free_state)
+        req->free_state(req->state);
+    srv_response_deinit(&req->res);
+    atomic_fetch_sub(&req->http->body_bytes, req->body.size);
+    els_buffer_deinit(&req->body);
+    if (req->waker)
+        srv_waker_detach(req->waker);
+    srv_waker_unref(req->waker);
+    free(req->accept);
+    free(req->arguments);
+    free(req->uri);
+    free(req);
+}
+
+void *srv_connection_uri(void *cls, const char *uri, struct MHD_Connection *mhd)
+{
+    struct srv_http *http = cls;
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    struct srv_request *req = els_alloc_array(1, sizeof(*req));
+
+    if (!req)
+        return NULL;
+    req->http = http;
+    req->mhd = mhd;
+    req->link = info ? info->socket_context : NULL;
+    req->started_ms = srv_ticks_ms();
+    req->body = ELS_BUFFER_INIT((size_t)http->daemon->config->max_body_bytes);
+    snprintf(req->id, sizeof(req->id), "%08x%08x", (unsigned)http->id_base,
+             (unsigned)atomic_fetch_add(&http->next_id, 1));
+    srv_response_init(&req->res, req);
+    req->waker = srv_waker_new(req);
+    if (!req->link || !req->waker) {
+        free_request(req);
+        return NULL;
+    }
+    if (!srv_request_parse_uri(req, uri)) {
+        srv_problem(&req->res, 400, "bad_uri",
+                    "The request target is longer than %d bytes or not well formed.", SRV_MAX_PATH);
+        req->discard = true;
+    }
+    srv_link_enter(req->link, SRV_LINK_RECEIVING, http->daemon->config->upload_timeout * 1000,
+                   req->waker);
+    return req;
+}
+
+static void count(struct srv_http *http, int by)
+{
+    pthread_mutex_lock(&http->lock);
+    http->active += by;
+    if (!http->active)
+        pthread_cond_broadcast(&http->idle);
+    pthread_mutex_unlock(&http->lock);
+}
+
+static void log_request(const struct srv_request *req, bool whole)
+{
+    char status[32], ms[32];
+
+    srv_log(
+        req->http->daemon->log, SRV_INFO, "http_request", "method", req->method, "path", req->path,
+        "route", req->match.pattern, "status", srv_log_number(status, req->res.status), "ms",
+        srv_log_number(ms, (double)(srv_ticks_ms() - req->started_ms)), "peer",
+        srv_link_peer(req->link), "request_id", req->id, "outcome", whole ? NULL : "aborted", NULL);
+}
+
+void srv_connection_completed(void *cls, struct MHD_Connection *mhd, void **context,
+                              enum MHD_RequestTerminationCode how)
+{
+    struct srv_request *req = *context;
+    struct srv_http *http = cls;
+    struct srv_link *link;
+    bool counted;
+
+    if (!req)
+        return;
+    *context = NULL;
+    link = req->link;
+    counted = req->counted;
+    if (req->head_seen)
+        log_request(req, how == MHD_REQUEST_TERMINATED_COMPLETED_OK || req->refused);
+    srv_link_enter(link, SRV_LINK_WAITING, http->daemon->config->upload_timeout * 1000, NULL);
+    free_request(req);
+    if (counted)
+        count(http, -1);
+}
+
+/* ---- its head ---- */
+
+/* Writes the answer in req->res to the socket at once; what the client still sends is thrown away.
+ */
+static void refuse(struct srv_request *req)
+{
+    _cleanup_(els_buffer_deinit) struct els_buffer bytes = ELS_BUFFER_INIT(MAX_REFUSAL);
+
+    req->refused = true;
+    req->discard = true;
+    req->res.must_close = true;
+    srv_response_finish(&req->res);
+    (void)!srv_response_write(&req->res, &bytes, strcmp(req->method, "HEAD") != 0);
+    srv_link_refuse(req->link, bytes.data, bytes.size);
+}
+
+static enum MHD_Result visit_field(void *cls, enum MHD_ValueKind kind, const char *name,
+                                   const char *value)
+{
+    struct srv_request *req = cls;
+
+    srv_framing_field(&req->framing, name ? name : "", value ? value : "");
+    return MHD_YES;
+}
+
+static enum MHD_Result visit_accept(void *cls, enum MHD_ValueKind kind, const char *name,
+                                    const char *value)
+{
+    struct els_buffer *joined = cls;
+
+    if (name && value && strcasecmp(name, "Accept") == 0 &&
+        els_buffer_printf(joined, "%s%s", joined->size ? ", " : "", value) < 0)
+        return MHD_NO;
+    return MHD_YES;
+}
+
+static void read_types(struct srv_request *req)
+{
+    struct els_buffer accept = ELS_BUFFER_INIT(MAX_ACCEPT);
+    const char *type = srv_request_header(req, "Content-Type");
+    size_t n;
+
+    if (!type || !*type)
+        type = "application/json";
+    n = strcspn(type, "; \t");
+    if (n >= sizeof(req->content_type))
+        n = sizeof(req->content_type) - 1;
+    for (size_t i = 0; i < n; i++)
+        req->content_type[i] = (char)tolower((unsigned char)type[i]);
+    MHD_get_connection_values(req->mhd, MHD_HEADER_KIND, visit_accept, &accept);
+    if (accept.size && els_buffer_append(&accept, "", 1) == 0)
+        req->accept = (char *)accept.data;
+    else
+        els_buffer_deinit(&accept);
+}
+
+static void answer_options(struct srv_request *req)
+{
+    struct srv_response *res = &req->res;
+
+    srv_response_header(res, "Allow", req->match.allowed);
+    if (srv_framing_is_cors(&req->http->policy, req->framing.origin)) {
+        srv_response_header(res, "Access-Control-Allow-Methods", req->match.allowed);
+        srv_response_header(res, "Access-Control-Allow-Headers",
+                            "Accept, Authorization, Content-Type, Idempotency-Key, Last-Event-ID, "
+                            "Prefer");
+        srv_response_header(res, "Access-Control-Max-Age", "600");
+    }
+    srv_response_static(res, 204, "", NULL, 0);
+}
+
+static bool is_reading(const struct srv_request *req)
+{
+    return strcmp(req->method, "POST") != 0 && strcmp(req->method, "PUT") != 0;
+}
+
+/* Finds the route. False when the answer is known already. */
+static bool route(struct srv_request *req)
+{
+    struct srv_daemon *daemon = req->http->daemon;
+    struct srv_response *res = &req->res;
+
+    srv_router_find(req->http->tables, req->method, req->path, &req->match);
+    if (strcmp(req->method, "OPTIONS") == 0 &&
+        (req->match.pattern || strcmp(req->path, "*") == 0)) {
+        answer_options(req);
+        return false;
+    }
+    if (!req->match.pattern) {
+        srv_problem(res, 404, "not_found", "There is nothing at this path.");
+        return false;
+    }
+    if (!req->match.route) {
+        srv_problem(res, 405, "method_not_allowed", "This path takes %s.", req->match.allowed);
+        srv_response_header(res, "Allow", req->match.allowed);
+        return false;
+    }
+    if (req->match.route->flags & SRV_ROUTE_INLINE)
+        return true;
+    if (!atomic_load(&daemon->ready)) {
+        srv_problem(res, 503, "loading", "The daemon is still loading its banks.");
+        srv_response_header(res, "Retry-After", "1");
+        return false;
+    }
+    if (atomic_load(&daemon->draining) && !is_reading(req)) {
+        srv_problem(res, 503, "draining", "The daemon is shutting down and takes no new work.");
+        srv_response_header(res, "Retry-After", "5");
+        return false;
+    }
+    return true;
+}
+
+static void refuse_size(struct srv_request *req)
+{
+    srv_problem(&req->res, 413, "body_too_large",
+                "The body is larger than the %lld bytes that this daemon takes (max_body_bytes).",
+                (long long)req->http->daemon->config->max_body_bytes);
+    refuse(req);
+}
+
+static bool is_declared_too_large(const struct srv_request *req)
+{
+    const char *length = srv_request_header(req, "Content-Length");
+    size_t limit = req->body.maximum, size = 0;
+
+    for (; length && *length; length++)
+        if (els_mul_overflows(size, 10, &size) || size > limit ||
+            (size += (size_t)(*length - '0')) > limit)
+            return true;
+    return false;
+}
+
+/* The head is there: decides whether the body is wanted. */
+static void read_head(struct srv_request *req, const char *method, const char *version)
+{
+    struct srv_verdict verdict;
+
+    req->head_seen = true;
+    req->counted = true;
+    count(req->http, 1);
+    snprintf(req->method, sizeof(req->method), "%s", method);
+    MHD_get_connection_values(req->mhd, MHD_HEADER_KIND, visit_field, req);
+    read_types(req);
+    req->res.must_close = atomic_load(&req->http->daemon->draining);
+    if (!srv_framing_check(&req->framing, version, &req->http->policy, &verdict)) {
+        srv_problem(&req->res, verdict.status, verdict.code, "%s", verdict.detail);
+        req->discard = true;
+        req->res.must_close = true;
+        if (verdict.status == 400 && req->framing.has_body)
+            refuse(req);
+        return;
+    }
+    if (!req->discard && !route(req))
+        req->discard = true;
+    if (is_declared_too_large(req))
+        refuse_size(req);
+}
+
+/* ---- its body ---- */
+
+static void receive(struct srv_request *req, const char *data, size_t size)
+{
+    struct srv_http *http = req->http;
+
+    if (req->refused)
+        return;
+    if (size > req->body.maximum - req->received) {
+        refuse_size(req);
+        return;
+    }
+    req->received += size;
+    if (req->discard)
+        return;
+    if (atomic_fetch_add(&http->body_bytes, size) + size > http->max_body_total ||
+        els_buffer_append(&req->body, data, size) < 0) {
+        atomic_fetch_sub(&http->body_bytes, size);
+        srv_problem(&req->res, 503, "busy_receiving",
+                    "The daemon is receiving too many large requests at once.");
+        srv_response_header(&req->res, "Retry-After", "2");
+        refuse(req);
+    }
+}
+
+/* ---- its answer ---- */
+
+/* Gives the request back to its HTTP thread. It may be gone when this returns. */
+static void give_back(struct srv_request *req)
+{
+    struct srv_waker *w = srv_waker_ref(req->waker);
+
+    pthread_mutex_lock(&w->lock);
+    req->phase = SRV_ANSWERED;
+    srv_waker_resume(w);
+    pthread_mutex_unlock(&w->lock);
+    srv_waker_unref(w);
+}
+
+/* The handler wants to wait. False when there is nothing left to wait for. */
+static bool park(struct srv_request *req)
+{
+    struct srv_waker *w = req->waker;
+    bool stopping, parked = true;
+
+    pthread_mutex_lock(&w->lock);
+    stopping = atomic_load(&req->http->stopping);
+    if (stopping && req->timed_out) {
+        parked = false;
+    } else if (w->news || stopping) {
+        srv_backroom_push(req->http->backroom, req);
+    } else {
+        req->phase = SRV_PARKED;
+        srv_link_enter(req->link, SRV_LINK_PARKED, req->res.park_ms, w);
+    }
+    pthread_mutex_unlock(&w->lock);
+    return parked;
+}
+
+static void run_handler(struct srv_request *req)
+{
+    struct srv_response *res = &req->res;
+
+    srv_response_deinit(res);
+    srv_response_init(res, req);
+    req->match.route->handle(req, res);
+}
+
+void srv_connection_work(struct srv_request *req)
+{
+    struct srv_waker *w = req->waker;
+
+    pthread_mutex_lock(&w->lock);
+    w->news = false;
+    req->timed_out = w->expired || atomic_load(&req->http->stopping);
+    w->expired = false;
+    pthread_mutex_unlock(&w->lock);
+    run_handler(req);
+    if (req->res.park_ms >= 0) {
+        if (park(req))
+            return;
+        srv_problem(&req->res, 503, "draining", "The daemon is shutting down.");
+        srv_response_header(&req->res, "Retry-After", "5");
+    }
+    srv_response_finish(&req->res);
+    give_back(req);
+}
+
+static enum MHD_Result send_answer(struct srv_request *req)
+{
+    struct srv_response *res = &req->res;
+    struct srv_waker *w = req->waker;
+    int64_t ms = SEND_MS + (int64_t)(res->size / SEND_BYTES_PER_MS);
+
+    if (atomic_load(&req->http->daemon->draining))
+        res->must_close = true;
+    pthread_mutex_lock(&w->lock);
+    w->expired = false;
+    req->phase = SRV_SENDING;
+    pthread_mutex_unlock(&w->lock);
+    if (!srv_link_enter(req->link, res->stream.read ? SRV_LINK_BUSY : SRV_LINK_SENDING,
+                        res->stream.read ? -1 : ms, w))
+        return MHD_NO;
+    return srv_response_queue(res, req->mhd) ? MHD_YES : MHD_NO;
+}
+
+/* The request is whole: answers at once, or rests until the back room has the answer. */
+static enum MHD_Result answer(struct srv_request *req)
+{
+    struct srv_waker *w = req->waker;
+    bool inline_route = req->match.route && (req->match.route->flags & SRV_ROUTE_INLINE);
+    enum srv_phase phase;
+    bool rests = false;
+
+    if (req->refused)
+        return MHD_NO;
+    pthread_mutex_lock(&w->lock);
+    phase = req->phase;
+    if (phase == SRV_RECEIVING && !req->discard && !inline_route) {
+        rests = srv_link_enter(req->link, SRV_LINK_BUSY, -1, w) && srv_waker_suspend(w);
+        if (rests) {
+            req->phase = SRV_WORKING;
+            srv_backroom_push(req->http->backroom, req);
+        }
+    } else if (phase == SRV_WORKING || phase == SRV_PARKED) {
+        rests = srv_waker_suspend(w);
+    }
+    pthread_mutex_unlock(&w->lock);
+    if (rests)
+        return MHD_YES;
+    if (phase == SRV_RECEIVING && (req->discard || inline_route)) {
+        if (!req->discard)
+            run_handler(req);
+        srv_response_finish(&req->res);
+        return send_answer(req);
+    }
+    return phase == SRV_ANSWERED ? send_answer(req) : MHD_NO;
+}
+
+enum MHD_Result srv_connection_access(void *cls, struct MHD_Connection *mhd, const char *url,
+                                      const char *method, const char *version, const char *data,
+                                      size_t *size, void **context)
+{
+    struct srv_request *req = *context;
+
+    if (!req)
+        return MHD_NO; /* out of memory when it began */
+    if (!req->head_seen) {
+        read_head(req, method, version);
+        return MHD_YES;
+    }
+    if (*size) {
+        receive(req, data, *size);
+        *size = 0;
+        return MHD_YES;
+    }
+    return answer(req);
+}

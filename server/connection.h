@@ -1,0 +1,179 @@
+/*
+ * connection: the inside of a request, shared by the files that carry it from socket to answer.
+ * Handlers see only http.h.
+ *
+ * A request's phases, guarded by its waker's lock:
+ *
+ *     RECEIVING ──► WORKING ──► ANSWERED ──► SENDING
+ *                    │   ▲          (streams: SENDING, suspended while there is nothing to say)
+ *                    ▼   │
+ *                   PARKED            GONE: the client hung up, or the daemon is closing
+ *
+ * WORKING and PARKED: libmicrohttpd's connection is suspended and the request belongs to the back
+ * room. All others: it belongs to the connection's HTTP thread.
+ *
+ * Lock order: waker, then back room or link table; libmicrohttpd's own locks come last.
+ */
+#ifndef SRV_CONNECTION_H
+#define SRV_CONNECTION_H
+
+#include <microhttpd.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "backroom.h"
+#include "config.h"
+#include "daemon.h"
+#include "framing.h"
+#include "http.h"
+#include "link.h"
+#include "mem.h"
+#include "router.h"
+
+enum {
+    SRV_MAX_PATH = 2048,
+    SRV_MAX_HEADERS = 16, /* of an answer, beyond the standing ones */
+    SRV_ID_SIZE = 24,
+    SRV_PING_MS = 15000,
+};
+
+struct srv_http {
+    struct srv_daemon *daemon;
+    struct MHD_Daemon *mhd;
+    const struct srv_route *const *tables;
+    struct srv_policy policy;
+    struct srv_backroom *backroom;
+    struct srv_links *links;
+    int port;
+    uint64_t id_base;
+    atomic_uint_fast64_t next_id;
+    atomic_size_t body_bytes; /* of all bodies being received or worked on */
+    size_t max_body_total;
+    atomic_bool stopping; /* parked requests and streams are to end */
+    atomic_bool closing;  /* nothing may be suspended any more */
+    pthread_mutex_t lock; /* active */
+    pthread_cond_t idle;
+    int active; /* requests whose head has arrived and whose answer has not been sent */
+};
+
+enum srv_phase {
+    SRV_RECEIVING,
+    SRV_WORKING,
+    SRV_PARKED,
+    SRV_ANSWERED,
+    SRV_SENDING,
+    SRV_GONE,
+};
+
+struct srv_waker {
+    atomic_int refs;
+    pthread_mutex_t lock;
+    struct srv_request *req; /* NULL once the request is over */
+    bool suspended;          /* libmicrohttpd's connection is */
+    bool news;               /* woken since the sleeper last looked */
+    bool expired;            /* the time of a parked request is up; a stream is to ping */
+};
+
+struct srv_header {
+    char *name, *value;
+};
+
+struct srv_response {
+    struct srv_request *req;
+    int status;
+    char content_type[96];
+    void *bytes; /* owned unless is_static */
+    size_t size;
+    bool is_static;
+    bool must_close;
+    struct srv_header headers[SRV_MAX_HEADERS];
+    size_t num_headers;
+    json_t *problem;          /* the document while it can still grow */
+    struct srv_stream stream; /* read is NULL: no stream */
+    int park_ms;              /* −1: not parked */
+};
+
+struct srv_request {
+    struct srv_http *http;
+    struct MHD_Connection *mhd;
+    struct srv_link *link;
+    struct srv_waker *waker;
+    struct srv_request *next; /* in the back room's queue */
+    enum srv_phase phase;     /* guarded by waker->lock */
+
+    char id[SRV_ID_SIZE];
+    int64_t started_ms;
+    char *uri;       /* as it came */
+    char *path;      /* without the query; into `uri` */
+    char *query;     /* after '?', or ""; into `uri` */
+    char *arguments; /* decoded query: name NUL value NUL … */
+    size_t arguments_size;
+    char method[24];
+    char content_type[96];
+    char *accept; /* every Accept header, joined; NULL: none */
+    struct srv_match match;
+    struct srv_framing framing;
+    bool head_seen;
+    bool refused;    /* answered on the socket already; what still comes is thrown away */
+    bool counted;    /* in http->active */
+    bool discard;    /* the answer is known already: the body is not kept */
+    size_t received; /* bytes of the body, kept or not */
+    struct els_buffer body;
+
+    struct srv_response res;
+    void *state; /* of a parked handler */
+    void (*free_state)(void *state);
+    bool timed_out;
+};
+
+int64_t srv_ticks_ms(void);
+
+/* ---- connection.c: libmicrohttpd's callbacks; `cls` is the srv_http ---- */
+
+void *srv_connection_uri(void *cls, const char *uri, struct MHD_Connection *mhd);
+enum MHD_Result srv_connection_access(void *cls, struct MHD_Connection *mhd, const char *url,
+                                      const char *method, const char *version, const char *data,
+                                      size_t *size, void **context);
+void srv_connection_completed(void *cls, struct MHD_Connection *mhd, void **context,
+                              enum MHD_RequestTerminationCode how);
+/* Runs the handler once, in the back room. */
+void srv_connection_work(struct srv_request *req);
+
+/* ---- request.c ---- */
+
+/* Splits and decodes the URI. False when it is malformed. */
+bool srv_request_parse_uri(struct srv_request *req, const char *uri);
+
+/* ---- response.c ---- */
+
+void srv_response_init(struct srv_response *res, struct srv_request *req);
+/* Frees what was not sent. */
+void srv_response_deinit(struct srv_response *res);
+/* Turns a problem into bytes; an answer that was never given becomes a 500. */
+void srv_response_finish(struct srv_response *res);
+/* Hands the finished answer to libmicrohttpd. False when it would not take it. */
+bool srv_response_queue(struct srv_response *res, struct MHD_Connection *mhd);
+/* The head and body of a finished answer as bytes for a socket, "Connection: close" included. */
+int srv_response_write(const struct srv_response *res, struct els_buffer *out, bool with_body);
+const char *srv_status_text(int status);
+
+/* ---- stream.c ---- */
+
+/* libmicrohttpd's reader over res->stream, which it takes over. NULL when out of memory. */
+struct MHD_Response *srv_stream_create(struct srv_response *res);
+
+/* ---- waker.c ---- */
+
+struct srv_waker *srv_waker_new(struct srv_request *req);
+/* The request is over: later wakes do nothing. */
+void srv_waker_detach(struct srv_waker *w);
+/* Time is up (a parked request runs again as timed out; a stream pings). */
+void srv_waker_expire(struct srv_waker *w);
+/* Nobody is there any more: whatever sleeps ends. */
+void srv_waker_abandon(struct srv_waker *w);
+/* With w->lock held: suspends; false when the daemon is closing. */
+bool srv_waker_suspend(struct srv_waker *w);
+/* With w->lock held: lets the HTTP thread look again. */
+void srv_waker_resume(struct srv_waker *w);
+
+#endif

@@ -1,0 +1,47 @@
+/*
+ * framing: what a request's head must be before we believe where its body ends and who sent it.
+ *
+ *     struct srv_framing framing = {0};
+ *     // for every header field, in order:
+ *     srv_framing_field(&framing, name, value);
+ *     struct srv_verdict verdict;
+ *     if (!srv_framing_check(&framing, "HTTP/1.1", &policy, &verdict))
+ *         refuse(verdict.status, verdict.code, verdict.detail);
+ *
+ * Pure; any thread. libmicrohttpd 0.9.75 parses the head but lets through what a proxy in front
+ * of us could read otherwise (request smuggling), and knows nothing of Host and Origin.
+ */
+#ifndef SRV_FRAMING_H
+#define SRV_FRAMING_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct srv_framing {
+    const char *host, *origin; /* borrowed from the fields */
+    const char *bad_name;      /* a field name that is no token, or NULL */
+    int hosts, origins, lengths, codings;
+    bool bad_length; /* Content-Length is not a plain number */
+    bool bad_coding; /* Transfer-Encoding is not "chunked" */
+    bool has_body;   /* a length above 0, or any coding */
+};
+
+struct srv_policy {
+    const char *allowed_hosts; /* comma-separated names, "" for none */
+    const char *cors_origins;  /* comma-separated origins, "" for none */
+};
+
+struct srv_verdict {
+    int status; /* 400: close the connection, its framing is not to be trusted; 403 */
+    const char *code;
+    char detail[256];
+};
+
+void srv_framing_field(struct srv_framing *framing, const char *name, const char *value);
+/* True when the request may go on; false, and *out says why not. */
+bool srv_framing_check(const struct srv_framing *framing, const char *version,
+                       const struct srv_policy *policy, struct srv_verdict *out);
+/* Is the origin one of policy->cors_origins (so that its pages may read the answer)? */
+bool srv_framing_is_cors(const struct srv_policy *policy, const char *origin);
+
+#endif

@@ -1,0 +1,262 @@
+/*
+ * The server's life: the listening socket, libmicrohttpd's daemon with its threads, the back room,
+ * the link table, and the order in which they end. Started and stopped by the main thread.
+ *
+ * The end, in order: no new connections; parked requests and streams are told; answers under way
+ * may finish; then nothing may suspend any more, every socket is shut, everything suspended is
+ * resumed (libmicrohttpd must not be stopped with a suspended connection), the back room finishes,
+ * and the daemon is stopped.
+ */
+#include "http.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "connection.h"
+#include "log.h"
+
+enum {
+    BACKROOM_THREADS = 4,
+    CONNECTION_MEMORY = 32 << 10, /* a request's head must fit */
+    BODY_TOTAL_FACTOR = 4,        /* bodies of all requests together, in max_body_bytes */
+};
+
+/* ---- listening ---- */
+
+static int make_address(const char *bind_to, int port, struct sockaddr_storage *out,
+                        socklen_t *size)
+{
+    struct sockaddr_in *v4 = (struct sockaddr_in *)out;
+    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)out;
+
+    *out = (struct sockaddr_storage){0};
+    if (inet_pton(AF_INET, bind_to, &v4->sin_addr) == 1) {
+        v4->sin_family = AF_INET;
+        v4->sin_port = htons((uint16_t)port);
+        *size = sizeof(*v4);
+        return 0;
+    }
+    if (inet_pton(AF_INET6, bind_to, &v6->sin6_addr) == 1) {
+        v6->sin6_family = AF_INET6;
+        v6->sin6_port = htons((uint16_t)port);
+        *size = sizeof(*v6);
+        return 0;
+    }
+    errno = EINVAL;
+    return -1;
+}
+
+/* A listening socket, or −1 with errno. */
+static int listen_on(const char *bind_to, int port)
+{
+    struct sockaddr_storage address;
+    socklen_t size;
+    int fd = -1, on = 1, saved;
+
+    if (make_address(bind_to, port, &address, &size) < 0)
+        return -1;
+    fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return -1;
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
+        bind(fd, (struct sockaddr *)&address, size) == 0 && listen(fd, SOMAXCONN) == 0)
+        return fd;
+    saved = errno;
+    close(fd);
+    errno = saved;
+    return -1;
+}
+
+static int port_of(int fd)
+{
+    struct sockaddr_storage address = {0};
+    socklen_t size = sizeof(address);
+
+    if (getsockname(fd, (struct sockaddr *)&address, &size) < 0)
+        return -1;
+    return ntohs(address.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&address)->sin6_port
+                                               : ((struct sockaddr_in *)&address)->sin_port);
+}
+
+/* ---- libmicrohttpd's daemon ---- */
+
+static void log_library(void *cls, const char *format, va_list ap)
+{
+    struct srv_http *http = cls;
+    char text[512];
+
+    vsnprintf(text, sizeof(text), format, ap);
+    text[strcspn(text, "\r\n")] = '\0';
+    srv_log(http->daemon->log, SRV_DEBUG, "http_library", "message", text, NULL);
+}
+
+/* Paths and queries are decoded by request.c, strictly; libmicrohttpd's copy stays as it came. */
+static size_t keep_escapes(void *cls, struct MHD_Connection *mhd, char *text)
+{
+    return strlen(text);
+}
+
+static void connected(void *cls, struct MHD_Connection *mhd, void **context,
+                      enum MHD_ConnectionNotificationCode what)
+{
+    struct srv_http *http = cls;
+    const union MHD_ConnectionInfo *info;
+
+    if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
+        srv_link_free(*context);
+        *context = NULL;
+        return;
+    }
+    info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
+    *context = info ? srv_link_new(http->links, info->connect_fd) : NULL;
+    if (*context)
+        srv_link_enter(*context, SRV_LINK_WAITING, http->daemon->config->upload_timeout * 1000,
+                       NULL);
+}
+
+static int start_mhd(struct srv_http *http, int fd)
+{
+    const struct srv_config *config = http->daemon->config;
+    unsigned flags =
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ITC | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+
+    /* clang-format off */
+    http->mhd = MHD_start_daemon(
+        flags, (uint16_t)http->port, NULL, NULL, srv_connection_access, http,
+        MHD_OPTION_EXTERNAL_LOGGER, log_library, http, /* first: it hears of the others' errors */
+        MHD_OPTION_LISTEN_SOCKET, fd,
+        MHD_OPTION_THREAD_POOL_SIZE, (unsigned)config->http_threads,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)config->max_connections,
+        MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)config->max_connections_per_address,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)config->upload_timeout,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+        MHD_OPTION_STRICT_FOR_CLIENT, 1,
+        MHD_OPTION_URI_LOG_CALLBACK, srv_connection_uri, http,
+        MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
+        MHD_OPTION_NOTIFY_CONNECTION, connected, http,
+        MHD_OPTION_NOTIFY_COMPLETED, srv_connection_completed, http,
+        MHD_OPTION_END);
+    /* clang-format on */
+    return http->mhd ? 0 : ELS_EIO;
+}
+
+/* ---- start and stop ---- */
+
+static void free_http(struct srv_http *http)
+{
+    srv_backroom_free(http->backroom);
+    srv_links_free(http->links);
+    pthread_cond_destroy(&http->idle);
+    pthread_mutex_destroy(&http->lock);
+    free(http);
+}
+
+static struct srv_http *new_http(struct srv_daemon *daemon, const struct srv_route *const *tables)
+{
+    const struct srv_config *config = daemon->config;
+    struct srv_http *http = els_alloc_array(1, sizeof(*http));
+    pthread_condattr_t monotonic;
+
+    if (!http)
+        return NULL;
+    http->daemon = daemon;
+    http->tables = tables;
+    http->policy = (struct srv_policy){config->allowed_hosts, config->cors_origins};
+    http->max_body_total = (size_t)config->max_body_bytes * BODY_TOTAL_FACTOR;
+    pthread_mutex_init(&http->lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&http->idle, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    if (getrandom(&http->id_base, sizeof(http->id_base), 0) != sizeof(http->id_base) ||
+        srv_links_new(&http->links) < 0 ||
+        srv_backroom_new(&http->backroom, BACKROOM_THREADS, srv_connection_work) < 0) {
+        free_http(http);
+        return NULL;
+    }
+    return http;
+}
+
+int srv_http_start(struct srv_http **out, struct srv_daemon *daemon,
+                   const struct srv_route *const *tables)
+{
+    const struct srv_config *config = daemon->config;
+    struct srv_http *http = new_http(daemon, tables);
+    int fd = -1, r = ELS_ENOMEM;
+
+    if (!http)
+        goto out;
+    r = ELS_EIO;
+    fd = listen_on(config->bind, (int)config->port);
+    if (fd < 0) {
+        char port[32];
+
+        srv_log(daemon->log, SRV_ERROR, "listen_failed", "bind", config->bind, "port",
+                srv_log_number(port, (double)config->port), "reason", strerror(errno), NULL);
+        goto out;
+    }
+    http->port = port_of(fd);
+    r = start_mhd(http, fd);
+    if (r < 0)
+        goto out;
+    *out = http;
+    http = NULL;
+    fd = -1;
+out:
+    if (fd >= 0)
+        close(fd);
+    if (http)
+        free_http(http);
+    return r;
+}
+
+int srv_http_port(const struct srv_http *http)
+{
+    return http->port;
+}
+
+/* Until no request is active, or the time is up. */
+static void wait_idle(struct srv_http *http, int ms)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += ms / 1000;
+    until.tv_nsec += (long)(ms % 1000) * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000;
+    }
+    pthread_mutex_lock(&http->lock);
+    while (http->active && pthread_cond_timedwait(&http->idle, &http->lock, &until) == 0)
+        continue;
+    pthread_mutex_unlock(&http->lock);
+}
+
+struct srv_http *srv_http_stop(struct srv_http *http, int grace_ms)
+{
+    int fd;
+
+    if (!http)
+        return NULL;
+    fd = MHD_quiesce_daemon(http->mhd);
+    atomic_store(&http->stopping, true);
+    srv_links_expire_all(http->links);
+    wait_idle(http, grace_ms);
+    atomic_store(&http->closing, true);
+    srv_links_abandon_all(http->links);
+    http->backroom = srv_backroom_free(http->backroom);
+    MHD_stop_daemon(http->mhd);
+    if (fd >= 0)
+        close(fd);
+    free_http(http);
+    return NULL;
+}

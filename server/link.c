@@ -1,0 +1,394 @@
+/*
+ * The table of sockets and the thread that watches it. HTTP threads and the back room enter states;
+ * the watch thread acts on deadlines and hang-ups.
+ *
+ * What always holds: a link is in the table exactly while libmicrohttpd holds its socket open, so
+ * under the table's lock the descriptor is ours to shut down. Wakers are told only after the lock
+ * is released (lock order: waker, then table). The thread's sleep never ends later than the
+ * earliest deadline, and is rounded up a little, so that a crowd of deadlines costs one wake-up.
+ */
+#include "link.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "connection.h"
+#include "error.h"
+#include "mem.h"
+
+enum {
+    BATCH = 64,
+    LINGER_MS = 2000,
+    ROUND_MS = 50,
+};
+
+struct srv_link {
+    struct srv_links *links;
+    struct srv_link *previous, *next;
+    uint64_t serial; /* how epoll names it: an event may be older than the link */
+    int fd;
+    char peer[INET6_ADDRSTRLEN];
+    enum srv_link_state state;
+    int64_t deadline; /* 0: none */
+    struct srv_waker *waker;
+    bool watched; /* the epoll knows it */
+    bool half_closed;
+};
+
+struct srv_links {
+    pthread_mutex_t lock;
+    struct srv_link *first;
+    uint64_t next_serial;
+    int64_t planned; /* when the thread will look again; INT64_MAX: only when told */
+    bool stopping;
+    int epoll, event;
+    pthread_t thread;
+    bool has_thread;
+};
+
+/* What is to be told to wakers once the lock is released. */
+struct errands {
+    struct srv_waker *wakers[BATCH];
+    bool abandon[BATCH];
+    size_t n;
+};
+
+#define TIMEOUT_BODY                                                                               \
+    "{\"type\":\"about:blank\",\"title\":\"Request Timeout\",\"status\":408,"                      \
+    "\"code\":\"request_timeout\",\"detail\":\"The request came too slowly.\"}"
+
+static const char timeout_answer[] = "HTTP/1.1 408 Request Timeout\r\n"
+                                     "Content-Type: application/problem+json\r\n"
+                                     "Content-Length: 126\r\n"
+                                     "Connection: close\r\n\r\n" TIMEOUT_BODY;
+_Static_assert(sizeof(TIMEOUT_BODY) - 1 == 126, "Content-Length of the timeout answer");
+
+static void poke(struct srv_links *links)
+{
+    /* The counter can only be full of earlier pokes, which do as well. */
+    if (eventfd_write(links->event, 1) < 0)
+        return;
+}
+
+static void run_errands(struct errands *errands)
+{
+    for (size_t i = 0; i < errands->n; i++) {
+        if (errands->abandon[i])
+            srv_waker_abandon(errands->wakers[i]);
+        else
+            srv_waker_expire(errands->wakers[i]);
+        srv_waker_unref(errands->wakers[i]);
+    }
+    errands->n = 0;
+}
+
+static void add_errand(struct errands *errands, struct srv_link *link, bool abandon)
+{
+    if (!link->waker)
+        return;
+    errands->wakers[errands->n] = srv_waker_ref(link->waker);
+    errands->abandon[errands->n++] = abandon;
+}
+
+/* Sends all or gives up, and ends our side. With the lock held; never blocks. */
+static void answer_and_linger(struct srv_link *link, const void *bytes, size_t size)
+{
+    (void)!send(link->fd, bytes, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    shutdown(link->fd, SHUT_WR);
+    link->state = SRV_LINK_LINGERING;
+    link->deadline = srv_ticks_ms() + LINGER_MS;
+}
+
+/* The link's deadline has passed. With the lock held. */
+static void expire(struct srv_link *link, struct errands *errands)
+{
+    link->deadline = 0;
+    switch (link->state) {
+    case SRV_LINK_RECEIVING:
+        answer_and_linger(link, timeout_answer, sizeof(timeout_answer) - 1);
+        break;
+    case SRV_LINK_PARKED:
+    case SRV_LINK_STREAMING:
+        add_errand(errands, link, false);
+        break;
+    case SRV_LINK_WAITING:
+    case SRV_LINK_SENDING:
+    case SRV_LINK_LINGERING:
+        shutdown(link->fd, SHUT_RDWR);
+        break;
+    case SRV_LINK_BUSY:
+        break;
+    }
+}
+
+/* Expires up to a batch of links. Returns the milliseconds to sleep, −1 for ever. With the lock
+ * held. */
+static int expire_due(struct srv_links *links, struct errands *errands)
+{
+    int64_t now = srv_ticks_ms(), next = INT64_MAX;
+
+    for (struct srv_link *link = links->first; link; link = link->next) {
+        if (link->deadline && link->deadline <= now && errands->n < BATCH)
+            expire(link, errands);
+        if (link->deadline && link->deadline < next)
+            next = link->deadline;
+    }
+    if (next == INT64_MAX) {
+        links->planned = next;
+        return -1;
+    }
+    links->planned = (next > now ? next : now) + (errands->n == BATCH ? 0 : ROUND_MS);
+    return (int)(links->planned - now);
+}
+
+static struct srv_link *find(struct srv_links *links, uint64_t serial)
+{
+    struct srv_link *link = links->first;
+
+    while (link && link->serial != serial)
+        link = link->next;
+    return link;
+}
+
+/* A suspended connection's client closed its side (RDHUP), or is gone. With the lock held. */
+static void hang_up(struct srv_link *link, unsigned events, struct errands *errands)
+{
+    link->half_closed = true;
+    if (events & (EPOLLERR | EPOLLHUP))
+        add_errand(errands, link, true);
+    else if (link->state == SRV_LINK_STREAMING)
+        add_errand(errands, link, false); /* a ping will show whether somebody still reads */
+}
+
+static void *watch(void *arg)
+{
+    struct srv_links *links = arg;
+    struct epoll_event events[BATCH / 2];
+    struct errands errands = {.n = 0};
+    int timeout = 0, n;
+    bool stopping = false;
+
+    while (!stopping) {
+        n = epoll_wait(links->epoll, events, BATCH / 2, timeout);
+        pthread_mutex_lock(&links->lock);
+        for (int i = 0; i < n; i++) {
+            struct srv_link *link = find(links, events[i].data.u64);
+            eventfd_t count;
+
+            if (link)
+                hang_up(link, events[i].events, &errands);
+            else if (events[i].data.u64 == 0 && eventfd_read(links->event, &count) < 0)
+                continue;
+        }
+        timeout = expire_due(links, &errands);
+        stopping = links->stopping;
+        pthread_mutex_unlock(&links->lock);
+        run_errands(&errands);
+    }
+    return NULL;
+}
+
+int srv_links_new(struct srv_links **out)
+{
+    struct srv_links *links = els_alloc_array(1, sizeof(*links));
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = 0};
+
+    if (!links)
+        return ELS_ENOMEM;
+    pthread_mutex_init(&links->lock, NULL);
+    links->next_serial = 1;
+    links->epoll = epoll_create1(EPOLL_CLOEXEC);
+    links->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (links->epoll < 0 || links->event < 0 ||
+        epoll_ctl(links->epoll, EPOLL_CTL_ADD, links->event, &event) < 0 ||
+        pthread_create(&links->thread, NULL, watch, links) != 0) {
+        srv_links_free(links);
+        return ELS_EIO;
+    }
+    links->has_thread = true;
+    *out = links;
+    return 0;
+}
+
+struct srv_links *srv_links_free(struct srv_links *links)
+{
+    if (!links)
+        return NULL;
+    if (links->has_thread) {
+        pthread_mutex_lock(&links->lock);
+        links->stopping = true;
+        poke(links);
+        pthread_mutex_unlock(&links->lock);
+        pthread_join(links->thread, NULL);
+    }
+    if (links->epoll >= 0)
+        close(links->epoll);
+    if (links->event >= 0)
+        close(links->event);
+    pthread_mutex_destroy(&links->lock);
+    free(links);
+    return NULL;
+}
+
+static void name_peer(int fd, char out[INET6_ADDRSTRLEN])
+{
+    struct sockaddr_storage address = {0};
+    socklen_t size = sizeof(address);
+    const void *bytes = &((struct sockaddr_in *)&address)->sin_addr;
+
+    snprintf(out, INET6_ADDRSTRLEN, "unknown");
+    if (getpeername(fd, (struct sockaddr *)&address, &size) < 0)
+        return;
+    if (address.ss_family == AF_INET6)
+        bytes = &((struct sockaddr_in6 *)&address)->sin6_addr;
+    if (address.ss_family == AF_INET || address.ss_family == AF_INET6)
+        inet_ntop(address.ss_family, bytes, out, INET6_ADDRSTRLEN);
+}
+
+struct srv_link *srv_link_new(struct srv_links *links, int fd)
+{
+    struct srv_link *link = els_alloc_array(1, sizeof(*link));
+
+    if (!link)
+        return NULL;
+    link->links = links;
+    link->fd = fd;
+    link->state = SRV_LINK_BUSY;
+    name_peer(fd, link->peer);
+    pthread_mutex_lock(&links->lock);
+    link->serial = links->next_serial++;
+    link->next = links->first;
+    if (link->next)
+        link->next->previous = link;
+    links->first = link;
+    pthread_mutex_unlock(&links->lock);
+    return link;
+}
+
+void srv_link_free(struct srv_link *link)
+{
+    struct srv_links *links;
+    struct srv_waker *waker;
+
+    if (!link)
+        return;
+    links = link->links;
+    pthread_mutex_lock(&links->lock);
+    if (link->watched)
+        epoll_ctl(links->epoll, EPOLL_CTL_DEL, link->fd, NULL);
+    if (link->previous)
+        link->previous->next = link->next;
+    else
+        links->first = link->next;
+    if (link->next)
+        link->next->previous = link->previous;
+    waker = link->waker;
+    pthread_mutex_unlock(&links->lock);
+    srv_waker_unref(waker);
+    free(link);
+}
+
+const char *srv_link_peer(const struct srv_link *link)
+{
+    return link->peer;
+}
+
+bool srv_link_enter(struct srv_link *link, enum srv_link_state state, int64_t ms,
+                    struct srv_waker *waker)
+{
+    struct srv_links *links = link->links;
+    struct srv_waker *old = NULL;
+    bool entered = false;
+
+    pthread_mutex_lock(&links->lock);
+    if (link->state != SRV_LINK_LINGERING) {
+        link->state = state;
+        link->deadline = ms < 0 ? 0 : srv_ticks_ms() + ms;
+        if (link->waker != waker) {
+            old = link->waker;
+            link->waker = waker ? srv_waker_ref(waker) : NULL;
+        }
+        if (!link->watched && (state == SRV_LINK_PARKED || state == SRV_LINK_STREAMING)) {
+            struct epoll_event event = {.events = EPOLLRDHUP | EPOLLET, .data.u64 = link->serial};
+
+            link->watched = epoll_ctl(links->epoll, EPOLL_CTL_ADD, link->fd, &event) == 0;
+        }
+        if (link->deadline && link->deadline < links->planned) {
+            links->planned = link->deadline;
+            poke(links);
+        }
+        entered = true;
+    }
+    pthread_mutex_unlock(&links->lock);
+    srv_waker_unref(old);
+    return entered;
+}
+
+bool srv_link_is_half_closed(const struct srv_link *link)
+{
+    bool half_closed;
+
+    pthread_mutex_lock(&link->links->lock);
+    half_closed = link->half_closed;
+    pthread_mutex_unlock(&link->links->lock);
+    return half_closed;
+}
+
+void srv_link_refuse(struct srv_link *link, const void *bytes, size_t size)
+{
+    pthread_mutex_lock(&link->links->lock);
+    if (link->state != SRV_LINK_LINGERING)
+        answer_and_linger(link, bytes, size);
+    if (link->deadline < link->links->planned) {
+        link->links->planned = link->deadline;
+        poke(link->links);
+    }
+    pthread_mutex_unlock(&link->links->lock);
+}
+
+/* Tells the waker of every link, a batch at a time: serials fall along the list, so that the walk
+ * can go on below the last one although links come and go between the batches. */
+static void tell_all(struct srv_links *links, bool abandon)
+{
+    struct errands errands = {.n = 0};
+    uint64_t below = UINT64_MAX;
+    bool more = true;
+
+    while (more) {
+        more = false;
+        pthread_mutex_lock(&links->lock);
+        for (struct srv_link *link = links->first; link; link = link->next) {
+            if (link->serial >= below)
+                continue;
+            if (errands.n == BATCH) {
+                more = true;
+                break;
+            }
+            below = link->serial;
+            if (abandon)
+                shutdown(link->fd, SHUT_RDWR);
+            add_errand(&errands, link, abandon);
+        }
+        pthread_mutex_unlock(&links->lock);
+        run_errands(&errands);
+    }
+}
+
+void srv_links_expire_all(struct srv_links *links)
+{
+    tell_all(links, false);
+}
+
+void srv_links_abandon_all(struct srv_links *links)
+{
+    tell_all(links, true);
+}
