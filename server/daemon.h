@@ -22,4 +22,7 @@ struct srv_daemon {
     atomic_bool draining;            /* SIGTERM came: no new jobs */
 };
 
+/* elsd's main: runs until a signal ends it. Returns the exit status. */
+int srv_daemon_main(int argc, char **argv);
+
 #endif

@@ -1,0 +1,35 @@
+/*
+ * What the daemon says about itself. Health and readiness run on the HTTP threads and only read
+ * atomics, so they never wait behind work.
+ */
+#include "api_meta.h"
+
+#include "daemon.h"
+
+static void get_health(struct srv_request *req, struct srv_response *res)
+{
+    static const char body[] = "{\"status\":\"ok\"}";
+
+    srv_response_static(res, 200, "application/json", body, sizeof(body) - 1);
+}
+
+static void get_ready(struct srv_request *req, struct srv_response *res)
+{
+    static const char body[] = "{\"status\":\"ready\"}";
+    struct srv_daemon *daemon = srv_request_daemon(req);
+
+    if (atomic_load(&daemon->draining)) {
+        srv_problem(res, 503, "draining", "The daemon is shutting down.");
+    } else if (!atomic_load(&daemon->ready)) {
+        srv_problem(res, 503, "loading", "The daemon is still loading its banks.");
+        srv_response_header(res, "Retry-After", "1");
+    } else {
+        srv_response_static(res, 200, "application/json", body, sizeof(body) - 1);
+    }
+}
+
+const struct srv_route srv_meta_routes[] = {
+    {"GET", "/healthz", get_health, SRV_ROUTE_INLINE | SRV_ROUTE_OPEN},
+    {"GET", "/readyz", get_ready, SRV_ROUTE_INLINE | SRV_ROUTE_OPEN},
+    {0},
+};

@@ -1,0 +1,11 @@
+/*
+ * api_meta: what the daemon says about itself: /healthz, /readyz, /v1/capabilities.
+ */
+#ifndef SRV_API_META_H
+#define SRV_API_META_H
+
+#include "http.h"
+
+extern const struct srv_route srv_meta_routes[];
+
+#endif

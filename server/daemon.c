@@ -1,0 +1,177 @@
+/*
+ * The daemon's life, run by the main thread: settings, log, port, banks, then waiting for the
+ * signal to end. The port answers from the first moment (health; 503 for what needs the banks), so
+ * that whoever supervises the daemon can watch it load.
+ *
+ * Signals are blocked in every thread and taken by sigwait here, so no code ever runs inside a
+ * handler.
+ */
+#include "daemon.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "api_meta.h"
+#include "assets.h"
+#include "banks.h"
+#include "config.h"
+#include "http.h"
+#include "log.h"
+
+enum { FINISH_MS = 5000 };
+
+static const struct srv_route *const tables[] = {
+    srv_meta_routes,
+    srv_banks_routes,
+    srv_assets_routes,
+    NULL,
+};
+
+static void block_signals(sigset_t *set)
+{
+    sigemptyset(set);
+    sigaddset(set, SIGTERM);
+    sigaddset(set, SIGINT);
+    pthread_sigmask(SIG_BLOCK, set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+/* One descriptor per connection, and some for files: as many as we are allowed. */
+static void raise_descriptor_limit(const struct srv_daemon *daemon)
+{
+    struct rlimit limit;
+    char have[32], want[32];
+    double wanted = (double)daemon->config->max_connections + 64;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
+        (double)limit.rlim_cur < wanted)
+        srv_log(daemon->log, SRV_WARNING, "few_descriptors", "limit",
+                srv_log_number(have, (double)limit.rlim_cur), "wanted",
+                srv_log_number(want, wanted), NULL);
+}
+
+static int make_state_dir(const char *path, struct els_error *err)
+{
+    struct stat st;
+
+    if (!*path)
+        return 0;
+    if (mkdir(path, 0700) < 0 && errno != EEXIST)
+        return els_fail(err, ELS_EIO, "state_dir", "state_dir \"%.200s\" cannot be made: %s", path,
+                        strerror(errno));
+    if (stat(path, &st) < 0 || !S_ISDIR(st.st_mode) || access(path, R_OK | W_OK | X_OK) < 0)
+        return els_fail(err, ELS_EIO, "state_dir",
+                        "state_dir \"%.200s\" is no directory we can write to", path);
+    return 0;
+}
+
+/* The file is whole or absent: whoever waits for it never reads half a number. */
+static int write_port_file(const char *path, int port, struct els_error *err)
+{
+    char part[4200];
+    FILE *f;
+    int r = 0;
+
+    if (!*path)
+        return 0;
+    snprintf(part, sizeof(part), "%s.tmp", path);
+    f = fopen(part, "we");
+    if (!f || fprintf(f, "%d\n", port) < 0)
+        r = ELS_EIO;
+    if (f && fclose(f) != 0)
+        r = ELS_EIO;
+    if (r == 0 && rename(part, path) < 0)
+        r = ELS_EIO;
+    if (r < 0)
+        return els_fail(err, r, "port_file", "port_file \"%.200s\" cannot be written: %s", path,
+                        strerror(errno));
+    return 0;
+}
+
+static void say_listening(const struct srv_daemon *daemon, int port)
+{
+    const char *bind_to = daemon->config->bind;
+    bool v6 = strchr(bind_to, ':');
+    char url[128], number[32];
+
+    snprintf(url, sizeof(url), "http://%s%s%s:%d", v6 ? "[" : "", bind_to, v6 ? "]" : "", port);
+    srv_log(daemon->log, SRV_INFO, "listening", "url", url, "pid",
+            srv_log_number(number, (double)getpid()), "version", ELS_VERSION, NULL);
+}
+
+/* Loads what the port needs to be ready, then waits for the signal. */
+static int serve(struct srv_daemon *daemon, struct srv_http *http, const sigset_t *signals,
+                 struct els_error *err)
+{
+    int port = srv_http_port(http), number = 0, r;
+
+    r = make_state_dir(daemon->config->state_dir, err);
+    if (r == 0)
+        r = srv_banks_new(&daemon->banks, daemon->config, err);
+    if (r < 0)
+        return r;
+    atomic_store(&daemon->ready, true);
+    say_listening(daemon, port);
+    r = write_port_file(daemon->config->port_file, port, err);
+    if (r < 0)
+        return r;
+    sigwait(signals, &number);
+    srv_log(daemon->log, SRV_INFO, "draining", "signal", strsignal(number), NULL);
+    return 0;
+}
+
+static int run(struct srv_daemon *daemon, struct els_error *err)
+{
+    struct srv_http *http = NULL;
+    sigset_t signals;
+    int r;
+
+    block_signals(&signals);
+    raise_descriptor_limit(daemon);
+    r = srv_http_start(&http, daemon, tables);
+    if (r < 0)
+        return els_fail(err, r, "port", "cannot listen on %.64s port %lld", daemon->config->bind,
+                        (long long)daemon->config->port);
+    r = serve(daemon, http, &signals, err);
+    atomic_store(&daemon->draining, true);
+    http = srv_http_stop(http, FINISH_MS);
+    daemon->banks = srv_banks_free(daemon->banks);
+    if (r == 0)
+        srv_log(daemon->log, SRV_INFO, "stopped", NULL);
+    return r;
+}
+
+int srv_daemon_main(int argc, char **argv)
+{
+    struct srv_daemon daemon = {.log = NULL};
+    struct srv_config config;
+    struct els_error err = {0};
+    int exit_now = 0, r;
+
+    r = srv_config_load(&config, argc, argv, &exit_now, &err);
+    if (r == 0 && !exit_now)
+        r = srv_log_new(&daemon.log, config.log_level, config.log_format);
+    if (r == 0 && !exit_now) {
+        daemon.config = &config;
+        atomic_init(&daemon.ready, false);
+        atomic_init(&daemon.draining, false);
+        r = run(&daemon, &err);
+    }
+    if (r < 0 && daemon.log)
+        srv_log(daemon.log, SRV_ERROR, "failed", "reason",
+                *err.message ? err.message : els_status_text(r), NULL);
+    else if (r < 0)
+        fprintf(stderr, "elsd: %s\n", *err.message ? err.message : els_status_text(r));
+    srv_log_free(daemon.log);
+    srv_config_deinit(&config);
+    return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
