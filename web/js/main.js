@@ -17,6 +17,7 @@ const XT_LIMIT = 4000; /* pictures × steps for which the noisy pictures are kep
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 let caps, form;
+let opening = 0; /* serial: only the last address that was opened, or run that was made, may come on screen */
 const viewer = new Viewer(moved);
 /* The run on screen: { id, job, settings, body, following }. `job` is its last document, `settings` the form's when it
  * was made (the reader may have changed them since), `body` what was asked, as text. */
@@ -115,7 +116,7 @@ async function make() {
     return;
   if (run?.body === JSON.stringify(form.request))
     form.seed = rollSeed(); /* the same settings would only draw the same picture */
-  opening++;
+  const mine = ++opening;
   forgive();
   form.clearErrors();
   const { settings, request } = form;
@@ -125,10 +126,15 @@ async function make() {
   run = { ...before, sending: true };
   buttons();
   say("Asking…");
+  let job = null, problem = null;
   try {
-    const job = await call("POST", "/v1/jobs", { ...request, outputs });
-    run = { id: job.id, job, settings, body };
-  } catch (problem) {
+    job = await call("POST", "/v1/jobs", { ...request, outputs });
+  } catch (thrown) {
+    problem = thrown;
+  }
+  if (mine !== opening)
+    return; /* the reader has gone elsewhere */
+  if (problem) {
     run = before;
     say("Not made.");
     complain(problem);
@@ -136,6 +142,7 @@ async function make() {
     buttons();
     return;
   }
+  run = { id: job.id, job, settings, body };
   offer(null);
   viewer.live(request.num_images, request.seed);
   byId("words").textContent = "Watch the machine’s guess of the clean picture get sharper, step by step.";
@@ -223,8 +230,6 @@ async function cancel() {
 }
 
 /* ---- opening an address ---- */
-
-let opening = 0; /* serial: only the last address that was opened, or run that was made, may come on screen */
 
 async function restore() {
   const mine = ++opening;

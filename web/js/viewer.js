@@ -91,8 +91,9 @@ export class Viewer {
     byId("of-x0").disabled = !this.#has("x0");
     byId("of-xt").disabled = !this.#has("xt");
     const image = Math.min(place?.image ?? this.#place.image, images.length - 1);
-    const step = Math.min(place?.step ?? steps.length, steps.length);
-    this.#place = { image, step, of: place?.of === "xt" && this.#has("xt") ? "xt" : "x0" };
+    const step = Math.min((scrubs ? place?.step : null) ?? steps.length, steps.length);
+    const noisy = this.#has("xt") && (place?.of === "xt" || !this.#has("x0"));
+    this.#place = { image, step, of: noisy ? "xt" : "x0" };
     this.#show();
   }
 
