@@ -40,10 +40,10 @@ int els_picture_zoom(struct els_picture *p, int k);
 void els_picture_deinit(struct els_picture *p);
 
 /* Appends an 8-bit PNG; `text` holds num_text pairs key, value for tEXt chunks (Latin-1; other
- * characters are written \uXXXX). */
+ * characters are written \uXXXX). At most 16 pairs, keys of 1 to 79 characters: ELS_EINVAL, ELS_ELIMIT. */
 int els_picture_write_png(struct els_buffer *out, const struct els_picture *p,
                           const char *const *text, size_t num_text);
-/* Reads PNG (8- or 16-bit, palette, grey, alpha dropped over nothing) or JPEG bytes as grey or RGB u8. Bounded:
+/* Reads PNG (8- or 16-bit, palette, grey; alpha is dropped) or JPEG bytes as grey or RGB u8. Bounded:
  * `max_pixels` is checked against the header before anything is allocated. */
 int els_picture_read(struct els_picture *out, const void *bytes, size_t size, size_t max_pixels,
                      struct els_error *err);
