@@ -18,6 +18,7 @@
 
 #include "error.h"
 #include "mem.h"
+#include "utf8.h"
 
 enum {
     MAX_LINE = 4096,
@@ -83,7 +84,7 @@ struct line {
 /* Appends n bytes or, when they do not fit, nothing now and nothing later. */
 static void add(struct line *line, const char *text, size_t n)
 {
-    if (line->full || n > MAX_LINE - LINE_END - line->size) {
+    if (line->full || line->size + n > MAX_LINE - LINE_END) {
         line->full = true;
         return;
     }
@@ -96,84 +97,74 @@ static void add_text(struct line *line, const char *text)
     add(line, text, strlen(text));
 }
 
-/* Bytes of the well-formed UTF-8 character at s, or 0. */
-static size_t utf8_length(const unsigned char *s)
-{
-    uint32_t c;
-    size_t n;
-
-    if (s[0] < 0x80)
-        return 1;
-    if (s[0] >= 0xc2 && s[0] <= 0xdf) {
-        n = 2;
-        c = s[0] & 0x1fu;
-    } else if ((s[0] & 0xf0) == 0xe0) {
-        n = 3;
-        c = s[0] & 0x0fu;
-    } else if (s[0] >= 0xf0 && s[0] <= 0xf4) {
-        n = 4;
-        c = s[0] & 0x07u;
-    } else {
-        return 0;
-    }
-    for (size_t i = 1; i < n; i++) {
-        if ((s[i] & 0xc0) != 0x80)
-            return 0;
-        c = c << 6 | (s[i] & 0x3fu);
-    }
-    if ((n == 3 && c < 0x800) || (n == 4 && (c < 0x10000 || c > 0x10ffff)) ||
-        (c >= 0xd800 && c <= 0xdfff))
-        return 0;
-    return n;
-}
-
 /* The inside of a quoted value, in JSON's escapes (which the text form uses too). */
 static void add_escaped(struct line *line, const char *value)
 {
-    const unsigned char *s = (const unsigned char *)value;
-
-    while (*s && !line->full) {
-        size_t n = utf8_length(s);
+    while (*value && !line->full) {
+        uint32_t c;
+        size_t n = els_utf8_decode(value, &c);
         char escape[8];
 
         if (n == 0) {
             add_text(line, "\\ufffd");
             n = 1;
-        } else if (*s == '"' || *s == '\\') {
-            snprintf(escape, sizeof(escape), "\\%c", *s);
-            add_text(line, escape);
-        } else if (*s == '\n') {
+        } else if (c == '\n') {
             add_text(line, "\\n");
-        } else if (*s < 0x20 || *s == 0x7f) {
-            snprintf(escape, sizeof(escape), "\\u%04x", *s);
+        } else if (c < 0x20 || (c >= 0x7f && c < 0xa0)) { /* C1 too: some terminals obey them */
+            snprintf(escape, sizeof(escape), "\\u%04x", (unsigned)c);
             add_text(line, escape);
-        } else if (n == 2 && s[0] == 0xc2 && s[1] < 0xa0) {
-            /* The C1 controls, which some terminals obey. */
-            snprintf(escape, sizeof(escape), "\\u%04x", s[1]);
-            add_text(line, escape);
+        } else if (c == '"' || c == '\\') {
+            add_text(line, c == '"' ? "\\\"" : "\\\\");
         } else {
-            add(line, (const char *)s, n);
+            add(line, value, n);
         }
-        s += n;
+        value += n;
     }
 }
 
 static void add_quoted(struct line *line, const char *value)
 {
     add_text(line, "\"");
+    if (line->full)
+        return;
     add_escaped(line, value);
-    if (!line->full)
-        add_text(line, "\"");
-    else
-        line->text[line->size++] = '"'; /* LINE_END keeps room for it */
+    line->text[line->size++] = '"'; /* LINE_END keeps room for it */
 }
 
-/* Did srv_log_number make this? The mark alone is not believed: a client can send it too. */
+static const char *skip_digits(const char *s)
+{
+    return s + strspn(s, "0123456789");
+}
+
+/* Did srv_log_number make this? The mark alone is not believed, a client can send it too: what
+ * follows must be a number as JSON spells it. */
 static bool is_number(const char *value)
 {
-    return value[0] == NUMBER_MARK &&
-           (strcmp(value + 1, "null") == 0 ||
-            (value[1] && value[1 + strspn(value + 1, "0123456789+-.e")] == '\0'));
+    const char *s = value + 1, *digits;
+
+    if (value[0] != NUMBER_MARK)
+        return false;
+    if (strcmp(s, "null") == 0)
+        return true;
+    s += *s == '-';
+    digits = s;
+    s = skip_digits(s);
+    if (s == digits || (*digits == '0' && s > digits + 1))
+        return false;
+    if (*s == '.') {
+        digits = s + 1;
+        s = skip_digits(digits);
+        if (s == digits)
+            return false;
+    }
+    if (*s == 'e') {
+        s += s[1] == '+' || s[1] == '-' ? 2 : 1;
+        digits = s;
+        s = skip_digits(s);
+        if (s == digits)
+            return false;
+    }
+    return !*s;
 }
 
 /* May the text form show it without quotes? */
@@ -196,17 +187,16 @@ static void add_value(struct line *line, const char *value, bool json)
 
 static void add_field(struct line *line, const char *key, const char *value, bool json)
 {
-    struct line before = {.size = line->size, .full = line->full};
+    size_t before = line->size, named;
 
-    if (before.full)
-        return;
     add_text(line, json ? ",\"" : " ");
     add_text(line, key);
     add_text(line, json ? "\":" : "=");
-    if (line->full)
-        line->size = before.size; /* not even the name fits */
-    else
+    named = line->size;
+    if (!line->full)
         add_value(line, value, json);
+    if (line->full && line->size <= named)
+        line->size = before; /* not even the beginning of the value fits: no field */
 }
 
 static void add_head(struct line *line, bool json, enum srv_level level, const char *event)

@@ -14,7 +14,7 @@
 
 #include "accept.h"
 #include "connection.h"
-#include "json.h"
+#include "json_body.h"
 
 enum { MAX_WAIT = 86400 };
 

@@ -3,7 +3,7 @@
  * them, so the depth is counted before it is let at the text; duplicate keys and numbers that
  * overflow are errors.
  */
-#include "json.h"
+#include "json_body.h"
 
 #include <stdarg.h>
 #include <stdbool.h>

@@ -1,5 +1,5 @@
 /*
- * json: a client's JSON, with the checks that jansson leaves to us.
+ * json_body: a client's JSON, with the checks that jansson leaves to us.
  *
  *     struct srv_json_error error;
  *     json_t *object = srv_json_parse(bytes, size, &error);
@@ -8,8 +8,8 @@
  *
  * Pure; any thread.
  */
-#ifndef SRV_JSON_H
-#define SRV_JSON_H
+#ifndef SRV_JSON_BODY_H
+#define SRV_JSON_BODY_H
 
 #include <jansson.h>
 #include <stddef.h>

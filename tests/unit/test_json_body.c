@@ -1,0 +1,104 @@
+/*
+ * A client's JSON: what is refused as no JSON (400), as no object (422), and what is taken.
+ */
+#include "unit.h"
+
+#include <string.h>
+
+#include "json_body.h"
+
+static struct srv_json_error error;
+
+static int status_of(const char *text, size_t size)
+{
+    json_t *json = srv_json_parse(text, size, &error);
+
+    if (!json)
+        return error.status;
+    json_decref(json);
+    return 200;
+}
+
+START_TEST(test_taken)
+{
+    static const char *const good[] = {"",
+                                       " \r\n\t",
+                                       "{}",
+                                       "{\"a\":[1,2.5e3,null,true,\"x\"]}",
+                                       " {\"a\":{\"b\":{}}} ",
+                                       "{\"a\":\"[[[[{{{{\\\"\"}"};
+
+    for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++)
+        ck_assert_msg(status_of(good[i], strlen(good[i])) == 200, "%s: %s", good[i], error.detail);
+    ck_assert_int_eq(status_of(NULL, 0), 200);
+}
+END_TEST
+
+START_TEST(test_not_json)
+{
+    static const char *const bad[] = {
+        "{",
+        "}",
+        "nope",
+        "{\"a\":}",
+        "{\"a\":1,}",
+        "{'a':1}",
+        "{\"a\":01}",
+        "{\"a\":NaN}",
+        "{\"a\":1} x",
+        "{\"a\":\"\xff\"}",
+        "{\"a\":\"\\ud800\"}",
+        "{\"a\":1,\"a\":2}",
+        "{\"a\":{\"b\":1,\"b\":1}}",
+        "{\"a\":1e999}",
+        "{\"a\":-1e999}",
+        "{\"a\":99999999999999999999}",
+        "{\"a\":\"\\u0000\"}",
+        "\"open",
+        "{\"a\":\"\n\"}",
+        "\xef\xbb\xbf{}",
+    };
+
+    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+        ck_assert_msg(status_of(bad[i], strlen(bad[i])) == 400, "%s", bad[i]);
+    ck_assert_int_eq(status_of("{}\0{}", 5), 400);
+    ck_assert_int_eq(status_of("\0", 1), 400);
+}
+END_TEST
+
+START_TEST(test_no_object)
+{
+    static const char *const other[] = {"[]", "null", "3", "\"text\"", "true", "[{}]"};
+
+    for (size_t i = 0; i < sizeof(other) / sizeof(*other); i++)
+        ck_assert_msg(status_of(other[i], strlen(other[i])) == 422, "%s", other[i]);
+}
+END_TEST
+
+START_TEST(test_depth)
+{
+    static char text[400000];
+    size_t n = 0;
+
+    for (int depth = SRV_JSON_MAX_DEPTH; depth <= SRV_JSON_MAX_DEPTH + 1; depth++) {
+        n = 0;
+        for (int i = 0; i < depth - 1; i++, n += 5)
+            memcpy(text + n, "{\"a\":", 5);
+        memcpy(text + n, "[]", 2);
+        n += 2;
+        memset(text + n, '}', (size_t)depth - 1);
+        n += (size_t)depth - 1;
+        ck_assert_int_eq(status_of(text, n), depth == SRV_JSON_MAX_DEPTH ? 200 : 400);
+    }
+    ck_assert_str_eq(error.code, "json_too_deep");
+    memset(text, '[', sizeof(text));
+    ck_assert_int_eq(status_of(text, sizeof(text)), 400);
+    memset(text, ']', sizeof(text));
+    ck_assert_int_eq(status_of(text, sizeof(text)), 400);
+    text[0] = '"';
+    text[sizeof(text) - 1] = '\\';
+    ck_assert_int_eq(status_of(text, sizeof(text)), 400);
+}
+END_TEST
+
+UNIT_MAIN("json_body", test_taken, test_not_json, test_no_object, test_depth)
