@@ -13,10 +13,8 @@ static void assert_best(const char *accept, const char *best)
 {
     const char *got = srv_accept_best(accept, offers);
 
-    if (best)
-        ck_assert_msg(got && strcmp(got, best) == 0, "%s: %s", accept, got ? got : "none");
-    else
-        ck_assert_msg(!got, "%s", accept);
+    ck_assert_msg(best ? got && strcmp(got, best) == 0 : !got, "%s: %s", accept ? accept : "none",
+                  got ? got : "nothing");
 }
 
 START_TEST(test_nothing_accepts_everything)
