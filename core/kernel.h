@@ -1,0 +1,92 @@
+/*
+ * kernel: the inner loops of the engine, behind one table that is chosen once.
+ *
+ * The engine (engine.c) cuts the bank into groups of `lanes` images, and the image into bands of rows. A
+ * kernel lays a group out so that lane l of every vector belongs to image l, and walks all pairs of query and
+ * source positions ("pair" = one query pixel against one candidate patch):
+ *
+ *     k->prepare_query(sweep, x, query);                 // once per noisy image
+ *     k->prepare_group(sweep, images, count, group);     // once per group of images
+ *     for (int r = 0; r < sweep->rows.count; r++)        // one displacement of rows at a time
+ *         k->sweep_windows(sweep, &sweep->rows.run[r], query, group, work, lanes);
+ *
+ * With a = √ᾱ and σ² = β, the logit of a candidate is (‖x_Ω‖², constant per query, is left out)
+ *
+ *     l = scale·⟨x_Ω, y_c⟩ − bias_c,      scale = a/β,      bias_c = a²/2β·‖y_c‖²
+ *
+ * and ⟨x_Ω, y_c⟩ comes from sliding sums: cost per pair does not depend on P.
+ *
+ * Streaming softmax. Each query pixel keeps a reference logit m and per lane the float32 sums s = Σ e^(l−m),
+ * v = Σ e^(l−m)·y and, when asked for, u = Σ e^(l−m)(l−m). m follows the maximum lazily: it is raised only when a logit
+ * passes it by ELS_HEADROOM nats. Logits more than `cut` below m are skipped: with cut = ln(2M/ε), M the number
+ * of candidates, what is skipped changes no x̂0 by more than ε. The engine flushes the lanes to the float64
+ * posterior before float32 can lose accuracy.
+ */
+#ifndef ELS_KERNEL_H
+#define ELS_KERNEL_H
+
+#include "bank.h"
+#include "geometry.h"
+#include "machine.h"
+
+enum {
+    ELS_MAX_LANES = 16,
+    ELS_HEADROOM = 8, /* nats */
+};
+
+/* One machine, one P, one noise level, one band of query rows: the same for all groups and queries. */
+struct els_sweep {
+    const struct els_bank *bank;
+    struct els_shape shape;
+    enum els_machine machine;
+    int rh, rw;               /* window radius along rows and columns, never beyond the image */
+    int wraps;                /* windows wrap around; else they are clipped */
+    int band_from, band_to;   /* query rows; for is and es: displacements of rows */
+    struct els_runs rows;     /* of the band; unused by is and es */
+    struct els_runs cols;
+    double scale;             /* a/β */
+    double bias;              /* a²/2β */
+    double cut;               /* nats below the reference at which a candidate is skipped */
+    int slots;                /* float sums per pixel: s, v_0 … v_{C−1}, and u when the entropy is wanted */
+    int entropy;
+};
+
+/*
+ * The sums of one noisy image over one band, still spread over lanes: [pixels of the band, slots, lanes].
+ * `m` has one reference per pixel (for is and es one for all), −INFINITY before the first candidate.
+ */
+struct els_lanes {
+    double *m;
+    float *sum;
+};
+
+struct els_kernel {
+    const char *name;
+    int lanes;
+    /* Does this CPU have what it takes? */
+    int (*usable)(void);
+    /* Can it take this sweep (dtype, sizes)? Otherwise the C kernel does. */
+    int (*accepts)(const struct els_sweep *sweep);
+    size_t (*query_bytes)(const struct els_sweep *sweep);
+    size_t (*group_bytes)(const struct els_sweep *sweep);
+    size_t (*work_bytes)(const struct els_sweep *sweep);
+    /* x: [C,H,W]. */
+    void (*prepare_query)(const struct els_sweep *sweep, const float *x, void *query);
+    /* `count` ≤ lanes bank indices; the lanes beyond it must never contribute. */
+    void (*prepare_group)(const struct els_sweep *sweep, const int64_t *images, int count, void *group);
+    /* ls, els, bbels: every pair of one run of rows with every run of columns. */
+    void (*sweep_windows)(const struct els_sweep *sweep, const struct els_run *rows, const void *query,
+                          const void *group, void *work, struct els_lanes *lanes);
+    /* is, es: every translate by (dy, ·); dy in [band_from, band_to). */
+    void (*sweep_translates)(const struct els_sweep *sweep, int dy, const void *query,
+                             const void *group, void *work, struct els_lanes *lanes);
+};
+
+extern const struct els_kernel els_kernel_c;
+
+/* The fastest kernel that this CPU can run, or the one that ELS_CPU or els_engine_use_kernel named. */
+const struct els_kernel *els_kernel_chosen(void);
+/* Every kernel of this build, the slowest first; NULL past the end. */
+const struct els_kernel *els_kernel_at(int i);
+
+#endif
