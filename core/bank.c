@@ -74,6 +74,8 @@ static int check_text(const char *text, const char *field, struct els_error *err
     if (text && strlen(text) > MAX_TEXT)
         return els_fail(err, ELS_EINVAL, field, "%s has %zu bytes; at most %d are kept", field, strlen(text),
                         MAX_TEXT);
+    if (text && !els_utf8_is_text(text))
+        return els_fail(err, ELS_EINVAL, field, "%s is not UTF-8", field);
     return 0;
 }
 

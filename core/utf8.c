@@ -27,6 +27,19 @@ size_t els_utf8_decode(const char *s, uint32_t *out)
     return n;
 }
 
+int els_utf8_is_text(const char *s)
+{
+    uint32_t c;
+    size_t n;
+
+    for (; *s; s += n) {
+        n = els_utf8_decode(s, &c);
+        if (n == 0)
+            return 0;
+    }
+    return 1;
+}
+
 int els_utf8_is_line(const char *s, size_t max)
 {
     uint32_t c;

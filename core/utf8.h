@@ -15,6 +15,8 @@
 
 /* The bytes of the first character of a non-empty NUL-terminated string (1…4), or 0 when it is not UTF-8. */
 size_t els_utf8_decode(const char *s, uint32_t *out);
+/* True when `s` is UTF-8, of any length and with any characters. */
+int els_utf8_is_text(const char *s);
 /* True when `s` is UTF-8 without control characters and at most `max` bytes long. */
 int els_utf8_is_line(const char *s, size_t max);
 

@@ -189,6 +189,7 @@ START_TEST(test_unsound_parts_are_refused)
     REFUSE("classes", "class 2", p.class_names = names);
     REFUSE("classes", "class 1", p.class_names = lines);
     REFUSE("classes", "no labels", p.labels = NULL);
+    REFUSE("source", "not UTF-8", p.source = "caf\xe9");
     REFUSE("classes", "not 100001", p.num_classes = ELS_MAX_CLASSES + 1);
 #undef REFUSE
 }
