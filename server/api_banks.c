@@ -44,6 +44,33 @@ static json_t *describe(const struct els_bank *bank, const char *name)
                      "license", info->license, "url", url);
 }
 
+static json_t *summarize(const struct els_bank *bank, const char *name)
+{
+    const struct els_bank_info *info = els_bank_info(bank);
+    json_t *classes = json_array();
+    char url[96];
+
+    for (int i = 0; i < info->num_classes; i++)
+        json_array_append_new(classes, json_string(info->class_names[i]));
+    snprintf(url, sizeof(url), "/v1/banks/%s", name);
+    return json_pack("{s:s, s:[i,i,i], s:I, s:o, s:s, s:s}", "name", name, "shape", info->shape.c,
+                     info->shape.h, info->shape.w, "num_images", (json_int_t)info->num_images,
+                     "classes", classes, "scales", info->scales, "url", url);
+}
+
+json_t *srv_banks_summary(struct srv_banks *banks)
+{
+    json_t *list = json_array();
+    struct els_bank *bank;
+    char name[64];
+
+    for (size_t i = 0; (bank = srv_banks_at(banks, i, name)); i++) {
+        json_array_append_new(list, summarize(bank, name));
+        els_bank_unref(bank);
+    }
+    return list;
+}
+
 static void list_banks(struct srv_request *req, struct srv_response *res)
 {
     struct srv_banks *banks = srv_request_daemon(req)->banks;

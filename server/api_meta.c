@@ -1,10 +1,13 @@
 /*
- * What the daemon says about itself. Health and readiness run on the HTTP threads and only read
- * atomics, so they never wait behind work.
+ * What the daemon says about itself: whether it lives, whether it is ready, and what it can do.
+ * Health and readiness run on the HTTP threads and only read atomics, so they never wait behind
+ * work.
  */
 #include "api_meta.h"
 
+#include "banks.h"
 #include "daemon.h"
+#include "engine.h"
 
 static void get_health(struct srv_request *req, struct srv_response *res)
 {
@@ -28,8 +31,18 @@ static void get_ready(struct srv_request *req, struct srv_response *res)
     }
 }
 
+static void get_capabilities(struct srv_request *req, struct srv_response *res)
+{
+    struct srv_daemon *daemon = srv_request_daemon(req);
+
+    srv_response_json(res, 200,
+                      json_pack("{s:s, s:s, s:o}", "version", ELS_VERSION, "kernel",
+                                els_engine_kernel(), "banks", srv_banks_summary(daemon->banks)));
+}
+
 const struct srv_route srv_meta_routes[] = {
     {"GET", "/healthz", get_health, SRV_ROUTE_INLINE | SRV_ROUTE_OPEN},
     {"GET", "/readyz", get_ready, SRV_ROUTE_INLINE | SRV_ROUTE_OPEN},
+    {"GET", "/v1/capabilities", get_capabilities, 0},
     {0},
 };

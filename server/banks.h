@@ -27,6 +27,10 @@ struct els_bank *srv_banks_at(struct srv_banks *banks, size_t i, char name[64]);
 /* "digits, shapes, two-tone", for messages. Returns `out`. */
 const char *srv_banks_names(struct srv_banks *banks, char *out, size_t size);
 
+/* Every bank as the capabilities tell it: name, shape, num_images, class names, scales, url. A new reference,
+ * or NULL when out of memory. */
+json_t *srv_banks_summary(struct srv_banks *banks);
+
 /* Routes under /v1/banks. */
 extern const struct srv_route srv_banks_routes[];
 

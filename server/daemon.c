@@ -21,6 +21,7 @@
 #include "assets.h"
 #include "banks.h"
 #include "config.h"
+#include "engine.h"
 #include "http.h"
 #include "log.h"
 
@@ -57,6 +58,12 @@ static void raise_descriptor_limit(const struct srv_daemon *daemon)
         srv_log(daemon->log, SRV_WARNING, "few_descriptors", "limit",
                 srv_log_number(have, (double)limit.rlim_cur), "wanted",
                 srv_log_number(want, wanted), NULL);
+}
+
+/* The inner loops: the best of this CPU, unless the configuration names others. */
+static int use_kernel(const char *name, struct els_error *err)
+{
+    return strcmp(name, "auto") == 0 ? 0 : els_engine_use_kernel(name, err);
 }
 
 static int make_state_dir(const char *path, struct els_error *err)
@@ -114,7 +121,9 @@ static int serve(struct srv_daemon *daemon, struct srv_http *http, const sigset_
 {
     int port = srv_http_port(http), number = 0, r;
 
-    r = make_state_dir(daemon->config->state_dir, err);
+    r = use_kernel(daemon->config->kernel, err);
+    if (r == 0)
+        r = make_state_dir(daemon->config->state_dir, err);
     if (r == 0)
         r = srv_banks_new(&daemon->banks, daemon->config, err);
     if (r < 0)
