@@ -40,8 +40,9 @@ struct srv_link {
     enum srv_link_state state;
     int64_t deadline; /* 0: none */
     struct srv_waker *waker;
-    bool watched; /* the epoll knows it */
-    bool half_closed;
+    bool watched;     /* the epoll knows it */
+    bool half_closed; /* the client has ended its side */
+    bool gone;        /* or both */
 };
 
 struct srv_links {
@@ -118,7 +119,7 @@ static void expire(struct srv_link *link, struct errands *errands)
         break;
     case SRV_LINK_PARKED:
     case SRV_LINK_STREAMING:
-        add_errand(errands, link, false);
+        add_errand(errands, link, link->gone);
         break;
     case SRV_LINK_WAITING:
     case SRV_LINK_SENDING:
@@ -163,7 +164,8 @@ static struct srv_link *find(struct srv_links *links, uint64_t serial)
 static void hang_up(struct srv_link *link, unsigned events, struct errands *errands)
 {
     link->half_closed = true;
-    if (events & (EPOLLERR | EPOLLHUP))
+    link->gone = link->gone || (events & (EPOLLERR | EPOLLHUP));
+    if (link->gone)
         add_errand(errands, link, true);
     else if (link->state == SRV_LINK_STREAMING)
         add_errand(errands, link, false); /* a ping will show whether somebody still reads */
@@ -302,6 +304,11 @@ const char *srv_link_peer(const struct srv_link *link)
     return link->peer;
 }
 
+static bool is_asleep(enum srv_link_state state)
+{
+    return state == SRV_LINK_PARKED || state == SRV_LINK_STREAMING;
+}
+
 bool srv_link_enter(struct srv_link *link, enum srv_link_state state, int64_t ms,
                     struct srv_waker *waker)
 {
@@ -312,12 +319,15 @@ bool srv_link_enter(struct srv_link *link, enum srv_link_state state, int64_t ms
     pthread_mutex_lock(&links->lock);
     if (link->state != SRV_LINK_LINGERING) {
         link->state = state;
+        /* The hang-up is told once; who goes to sleep after it must not wait for another. */
+        if (link->gone && is_asleep(state))
+            ms = 0;
         link->deadline = ms < 0 ? 0 : srv_ticks_ms() + ms;
         if (link->waker != waker) {
             old = link->waker;
             link->waker = waker ? srv_waker_ref(waker) : NULL;
         }
-        if (!link->watched && (state == SRV_LINK_PARKED || state == SRV_LINK_STREAMING)) {
+        if (!link->watched && is_asleep(state)) {
             struct epoll_event event = {.events = EPOLLRDHUP | EPOLLET, .data.u64 = link->serial};
 
             link->watched = epoll_ctl(links->epoll, EPOLL_CTL_ADD, link->fd, &event) == 0;

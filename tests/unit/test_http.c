@@ -32,7 +32,7 @@ static struct srv_http *http;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct srv_waker *sleepers[256];
 static size_t num_sleepers;
-static atomic_int released, freed, runs, pings, gone_streams;
+static atomic_int released, freed, runs, pings, gone_streams, held;
 
 static void pause_ms(int ms)
 {
@@ -111,6 +111,8 @@ static void get_park(struct srv_request *req, struct srv_response *res)
     void *state = srv_request_state(req);
 
     atomic_fetch_add(&runs, 1);
+    while (atomic_load(&held))
+        pause_ms(1);
     if (!srv_request_query_int(req, res, "ms", 0, 1000000, 1000000, &ms) ||
         !srv_request_query_int(req, res, "early", 0, 1, 0, &early))
         return;
@@ -355,6 +357,33 @@ START_TEST(test_a_parked_client_that_vanishes)
 }
 END_TEST
 
+START_TEST(test_a_client_that_vanishes_while_its_handler_runs)
+{
+    int fd;
+
+    start();
+    for (int i = 0; i < 2; i++) {
+        int before = atomic_load(&runs);
+
+        atomic_store(&held, i == 0);
+        fd = ask("/park");
+        await(&runs, before + 1);
+        if (i == 1) { /* parked once, its socket is watched; then it runs again */
+            atomic_store(&held, 1);
+            do {
+                wake_all();
+                pause_ms(1);
+            } while (atomic_load(&runs) == before + 1);
+        }
+        vanish(fd);
+        pause_ms(20);
+        atomic_store(&held, 0);
+        await(&freed, i + 1);
+    }
+    stop(1000);
+}
+END_TEST
+
 START_TEST(test_a_half_closed_client_still_gets_its_answer)
 {
     int fd;
@@ -543,6 +572,7 @@ END_TEST
 
 UNIT_MAIN("http", test_plain, test_a_forgotten_answer_is_500, test_woken,
           test_woken_before_it_parks, test_times_out, test_a_parked_client_that_vanishes,
+          test_a_client_that_vanishes_while_its_handler_runs,
           test_a_half_closed_client_still_gets_its_answer, test_stream,
           test_stream_notices_the_end_of_its_reader, test_head_of_a_stream,
           test_stop_tells_everybody, test_stop_does_not_wait_for_ever, test_not_ready_and_draining,
