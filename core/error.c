@@ -6,6 +6,26 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "utf8.h"
+
+/*
+ * A file's name may be any bytes, and a name cut by "%.60s" or by the end of the message may end within a
+ * character. The sentence goes into JSON and onto terminals, so what is not UTF-8 becomes '?'.
+ */
+static void make_utf8(char *text)
+{
+    uint32_t c;
+    size_t n;
+
+    for (; *text; text += n) {
+        n = els_utf8_decode(text, &c);
+        if (n == 0) {
+            *text = '?';
+            n = 1;
+        }
+    }
+}
+
 int els_fail(struct els_error *err, int code, const char *field, const char *format, ...)
 {
     if (err) {
@@ -15,6 +35,8 @@ int els_fail(struct els_error *err, int code, const char *field, const char *for
         va_start(ap, format);
         vsnprintf(err->message, sizeof(err->message), format, ap);
         va_end(ap);
+        make_utf8(err->field);
+        make_utf8(err->message);
     }
     return code;
 }

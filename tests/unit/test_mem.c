@@ -66,5 +66,19 @@ START_TEST(test_fail_fills_and_returns)
 }
 END_TEST
 
+/* The end of a message and a precision both cut bytes, not characters. */
+START_TEST(test_fail_speaks_utf8)
+{
+    struct els_error err = {0};
+
+    els_fail(&err, ELS_EINVAL, "caf\xe9", "%.4s, caf\xc3\xa9", "caf\xc3\xa9");
+    ck_assert_str_eq(err.field, "caf?");
+    ck_assert_str_eq(err.message, "caf?, caf\xc3\xa9");
+    els_fail(&err, ELS_EINVAL, NULL, "%*s\xc3\xa9", (int)sizeof(err.message) - 2, "");
+    ck_assert_str_eq(err.message + sizeof(err.message) - 3, " ?");
+}
+END_TEST
+
 UNIT_MAIN("mem", test_overflow_is_refused, test_aligned_is_aligned_and_zero,
-          test_buffer_keeps_to_its_maximum, test_buffer_printf_appends, test_fail_fills_and_returns)
+          test_buffer_keeps_to_its_maximum, test_buffer_printf_appends, test_fail_fills_and_returns,
+          test_fail_speaks_utf8)
