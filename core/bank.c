@@ -225,7 +225,7 @@ int els_bank_adopt(struct els_bank **out, const struct els_bank_parts *parts, st
                    struct els_error *err)
 {
     struct els_bank *b = els_alloc_array(1, sizeof(*b));
-    size_t bytes;
+    size_t bytes = 0;
     int r;
 
     if (!b)
@@ -265,7 +265,7 @@ int els_bank_adopt(struct els_bank **out, const struct els_bank_parts *parts, st
 int els_bank_new(struct els_bank **out, const struct els_bank_parts *parts, struct els_error *err)
 {
     struct els_region images = {0};
-    size_t bytes;
+    size_t bytes = 0;
     int r = els_bank_check_parts(parts, &bytes, err);
 
     if (r < 0)

@@ -18,7 +18,9 @@
  * pages are then read-only.
  *
  * Pixel values: a u8 pixel u stands for (u/255 − 0.5)/0.5; F32 pixels hold
- * [−1,1] and must be finite.
+ * [−1,1] and must be finite (float rounding may pass the ends by 1e-3).
+ *
+ * A name is 1 to 63 letters, digits, '-' or '_'. A file that names no name has its file's.
  */
 #ifndef ELS_BANK_H
 #define ELS_BANK_H
@@ -57,7 +59,7 @@ struct els_bank_info {
     const char *scales;   /* the bank's own scales: a preset's name or JSON; "" when it has none */
     const char *source;   /* where the images come from; may be "" */
     const char *license;  /* may be "" */
-    char sha256[65];      /* of shape, dtype, images and labels, lower-case hex */
+    char sha256[65];      /* of "els-bank U8 [N,C,H,W]\n", the images, and the labels as I64; lower-case hex */
     uint64_t bytes;       /* memory that the images take */
 };
 

@@ -250,16 +250,23 @@ static int write_all(int fd, const void *bytes, size_t size)
     return 0;
 }
 
-static int write_file(int fd, const struct els_bank *bank, const struct els_buffer *header)
+/* Creates `path` and fills it; on failure it may be left behind, cut short. */
+static int write_file(const char *path, const struct els_bank *bank, const struct els_buffer *header)
 {
     const struct els_bank_info *info = els_bank_info(bank);
-    int r = write_all(fd, header->data, header->size);
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
+    int r = fd < 0 ? ELS_EIO : write_all(fd, header->data, header->size);
 
     if (r == 0 && els_bank_labels(bank))
         r = write_all(fd, els_bank_labels(bank), (size_t)info->num_images * sizeof(int64_t));
     if (r == 0)
         r = write_all(fd, els_bank_images(bank), info->bytes);
-    return r == 0 && fsync(fd) < 0 ? ELS_EIO : r;
+    if (r == 0 && fsync(fd) < 0)
+        r = ELS_EIO;
+    /* Some file systems report a failed write only here. */
+    if (fd >= 0 && close(fd) < 0 && r == 0)
+        r = ELS_EIO;
+    return r;
 }
 
 /* Makes the rename itself durable. */
@@ -279,30 +286,31 @@ static int sync_folder_of(const char *path)
 int els_bank_save(const struct els_bank *bank, const char *path, struct els_error *err)
 {
     _cleanup_(els_buffer_deinit) struct els_buffer header = ELS_BUFFER_INIT(16 << 20);
-    _cleanup_(els_freep) char *temporary = NULL;
-    int r = write_header(&header, bank);
-    int fd;
+    char *temporary = NULL;
+    int r = write_header(&header, bank), created = 0;
 
-    if (r < 0)
-        return els_fail(err, r, "file", "the header of %.200s: %s", path, els_status_text(r));
+    if (r < 0) {
+        els_fail(err, r, "file", "the header of %.200s: %s", path, els_status_text(r));
+        goto out;
+    }
     if (asprintf(&temporary, "%s.tmp", path) < 0) {
         temporary = NULL;
-        return els_fail(err, ELS_ENOMEM, NULL, "out of memory");
+        r = els_fail(err, ELS_ENOMEM, NULL, "out of memory");
+        goto out;
     }
-    fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
-    if (fd < 0)
-        return els_fail(err, ELS_EIO, "file", "cannot write %.200s: %s", temporary, strerror(errno));
-    r = write_file(fd, bank, &header);
-    if (close(fd) < 0 && r == 0)
-        r = ELS_EIO;
+    created = 1;
+    r = write_file(temporary, bank, &header);
     if (r == 0 && rename(temporary, path) < 0)
         r = ELS_EIO;
-    if (r == 0)
-        return sync_folder_of(path) < 0
-                   ? els_fail(err, ELS_EIO, "file", "cannot sync the folder of %.200s: %s", path,
-                              strerror(errno))
-                   : 0;
-    els_fail(err, r, "file", "cannot write %.200s: %s", path, strerror(errno));
-    unlink(temporary);
+    if (r == 0) {
+        created = 0;
+        r = sync_folder_of(path);
+    }
+    if (r < 0)
+        els_fail(err, r, "file", "cannot write %.200s: %s", path, strerror(errno));
+out:
+    if (created)
+        unlink(temporary);
+    free(temporary);
     return r;
 }

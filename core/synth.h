@@ -5,10 +5,12 @@
  *         printf("%s: %s\n", els_synth_name(i), els_synth_summary(i));
  *     els_synth_bank(&bank, "digits", &err);
  *
- *   two-tone  one all-black and one all-white 32×32×1 image: Theorem 4.1's smallest example
+ *   two-tone  one all-black and one all-white 32×32×1 image: Theorem 4.1's smallest example; classes black, white
  *   digits    stroke-drawn digits 0–9, 32×32×1, 10 classes, 3,000 images, random slant, thickness,
  *             size and position; MNIST-like (black ground, grey soft edges)
- *   shapes    filled circles, squares, triangles, … in colour on coloured grounds, 32×32×3, 1,500 images, classes by shape
+ *   shapes    filled circles, squares, triangles, … in colour on coloured grounds, 32×32×3, 1,500 images, 6 classes by shape
+ *
+ * Image i has the label i mod the number of classes, so the first images show every class.
  *
  * Deterministic: integer arithmetic or correctly rounded operations only, so every machine and compiler
  * makes the same bytes (their sha256 is tested).
