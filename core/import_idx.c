@@ -36,7 +36,7 @@ static int read_labels(struct els_importer *im, const char *path, int64_t count,
 {
     struct els_stream s = {0};
     struct els_buffer labels = ELS_BUFFER_INIT(ELS_MAX_IMAGES);
-    int64_t n;
+    int64_t n = 0;
     void *to;
     int ndim, r = els_stream_open(&s, path, err);
 

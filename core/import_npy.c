@@ -81,7 +81,7 @@ int els_import_npy(struct els_importer *im, struct els_error *err)
     _cleanup_(els_region_deinit) struct els_region file = {0};
     _cleanup_(els_freep) int64_t *labels = NULL;
     struct els_import_view view;
-    struct els_tensor t;
+    struct els_tensor t = {0};
     size_t per_image = 0;
     int r = els_region_read_file(&file, im->spec->source, ELS_IMPORT_MAX_BYTES, err);
 
