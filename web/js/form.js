@@ -8,6 +8,7 @@
 const NAMES = ["bank", "label", "machine", "num_images", "seed", "num_inference_steps", "scales",
   "candidates", "sampler", "start_step", "noise_schedule", "noise", "max_samples"];
 const ONE_SCALE = "#";
+const LARGE_BANK = 500; /* pictures */
 const TITLES = { is: "ideal", es: "equivariant", ls: "local", els: "equivariant local", bbels: "local with borders" };
 
 const byId = (id) => document.getElementById(id);
@@ -49,10 +50,10 @@ export class Form {
     fill(this.#inputs.noise, plain(caps.noise));
     fill(this.#inputs.scales, [["", ""], ...plain(presets.map(({ name }) => name)),
       [ONE_SCALE, "One for every step:"]]);
-    const bound = (input, { min, max }) => Object.assign(input, { min, max });
+    const bound = (input, { min = "", max = "" } = {}) => Object.assign(input, { min, max });
     bound(this.#inputs.num_images, limits.num_images);
     bound(this.#inputs.num_inference_steps, limits.num_inference_steps);
-    bound(this.#p, limits.p);
+    bound(this.#p, limits.p ?? limits.scales);
 
     byId("make").addEventListener("input", () => {
       this.clearErrors();
@@ -82,6 +83,13 @@ export class Form {
       noise_schedule: typeof settings.noise_schedule === "string" ? settings.noise_schedule : null,
       seed: settings.seed ?? rollSeed(),
     };
+  }
+
+  /* What a first visit begins with: of a large bank one class, so that the picture comes soon and shows something. */
+  get first() {
+    const settings = this.defaults;
+    const { num_images = 0, classes } = this.#caps.banks.find(({ name }) => name === settings.bank) ?? {};
+    return { ...settings, label: settings.label ?? (num_images > LARGE_BANK && classes?.length > 3 ? 3 : null) };
   }
 
   get bank() {
@@ -196,7 +204,8 @@ export class Form {
     }
   }
 
-  /* `errors` of a problem: each sentence goes under its field; the first such field gets the focus. */
+  /* `errors` of a problem: each sentence goes under its field; the first such field gets the focus. True when all found
+   * a place. */
   showErrors(errors) {
     this.clearErrors();
     let first = null;
@@ -215,6 +224,7 @@ export class Form {
       first ??= input;
     }
     first?.focus();
+    return first !== null && errors.every(({ pointer = "" }) => NAMES.includes(pointer.split("/")[1]));
   }
 }
 

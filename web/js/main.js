@@ -12,6 +12,7 @@ import { copies, curlOf, offer } from "./take.js";
 import { Viewer } from "./viewer.js";
 
 const byId = (id) => document.getElementById(id);
+const SHEET = 64; /* pictures of the bank that are shown */
 const LOAD_RETRY_MS = 4000;
 const XT_LIMIT = 4000; /* pictures × steps for which the noisy pictures are kept too */
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
@@ -137,8 +138,8 @@ async function make() {
   if (problem) {
     run = before;
     say("Not made.");
-    complain(problem);
-    form.showErrors(problem.errors ?? []);
+    const marked = form.showErrors(problem.errors);
+    complain(marked ? "These settings do not work. See what is marked." : problem);
     buttons();
     return;
   }
@@ -206,7 +207,7 @@ function finished(job, place) {
     viewer.done(job, place);
     offer(job, viewer.place.image);
     const took = (Date.parse(job.finished_at) - Date.parse(job.started_at)) / 1000;
-    say(took > 0 ? `Done in ${took < 10 ? took.toFixed(1) : Math.round(took)} s` : "Done");
+    say(took >= 0.1 ? `Done in ${took < 10 ? took.toFixed(1) : Math.round(took)} s` : "Done");
     announce("The picture is finished. Use the step slider to see how it came about.");
   } else if (job.status === "cancelled") {
     say("Cancelled");
@@ -238,7 +239,7 @@ async function restore() {
   forgive();
   shown = location.search;
   const { settings, place } = link.read(shown);
-  form.settings = { ...form.defaults, ...settings };
+  form.settings = place || Object.keys(settings).length ? { ...form.defaults, ...settings } : form.first;
   if (form.refused.length)
     complain(`This server does not have ${form.refused.join(", ")}.`);
   settled();
@@ -281,14 +282,15 @@ async function restore() {
 function settled() {
   const { bank, label } = form.settings;
   const sheet = byId("sheet");
-  const url = bank ? `/v1/banks/${encodeURIComponent(bank)}/sheet?limit=64${label === null ? "" : `&label=${label}`}` : "";
+  const url = bank ? `/v1/banks/${encodeURIComponent(bank)}/sheet?limit=${SHEET}${label === null ? "" : `&label=${label}`}` : "";
   if (url && sheet.dataset.url !== url) {
     sheet.dataset.url = url;
     sheet.hidden = true;
     sheet.src = url;
     const name = label === null ? "" : ` of class “${form.bank.classes[label]}”`;
     sheet.alt = `Pictures of the bank ${bank}${name}`;
-    byId("sheet-note").textContent = `Some of the ${bank} pictures${name}. Everything the machine draws is put together from small patches of these.`;
+    const all = form.bank.num_images <= SHEET && label === null;
+    byId("sheet-note").textContent = `${all ? "The" : "Some of the"} ${bank} pictures${name}. Everything the machine draws is put together from small patches of these.`;
   }
   buttons();
 }
