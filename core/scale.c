@@ -11,14 +11,11 @@
  */
 #include "scale.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "mem.h"
-
-enum { PRESET_LENGTH = 20 };
 
 /* Two times closer than this are the same time. */
 #define TIE 1e-9
@@ -26,7 +23,7 @@ enum { PRESET_LENGTH = 20 };
 /* dataset-architecture-padding; entry i is used at t = i/20. Calibrated at 32×32. */
 static const struct {
     const char *name;
-    int p[PRESET_LENGTH];
+    int p[ELS_PRESET_LENGTH];
 } presets[] = {
     {"cifar10-resnet-circular", {3, 3, 3, 3, 5, 5, 5, 5, 7, 7, 7, 9, 9, 11, 11, 13, 13, 15, 15, 15}},
     {"cifar10-resnet-zeros", {3, 3, 3, 3, 5, 5, 5, 7, 7, 7, 7, 9, 9, 11, 11, 13, 15, 17, 17, 17}},
@@ -134,92 +131,6 @@ int els_scales_from_list(struct els_scales *out, int n, const int *p, struct els
 int els_scales_constant(struct els_scales *out, int p, struct els_error *err)
 {
     return els_scales_from_pairs(out, 1, (const double[]){0}, &p, err);
-}
-
-static int find_preset(const char *name)
-{
-    for (int i = 0; i < NUM_PRESETS; i++) {
-        if (strcmp(name, presets[i].name) == 0)
-            return i;
-    }
-    return -1;
-}
-
-static int fail_unknown(const char *text, struct els_error *err)
-{
-    struct els_buffer list = ELS_BUFFER_INIT(1024);
-    int r;
-
-    for (int i = 0; i < NUM_PRESETS; i++)
-        els_buffer_printf(&list, "%s%s", i ? ", " : "", presets[i].name);
-    r = els_fail(err, ELS_ENOENT, "scales", "no scales named \"%.40s\"; the presets are %.*s", text,
-                 (int)list.size, list.data ? (const char *)list.data : "");
-    els_buffer_deinit(&list);
-    return r;
-}
-
-/* One entry of a list, up to a comma or the end. */
-static int parse_entry(const char *text, char **end, int *out)
-{
-    long value;
-
-    if (*text != '-' && (*text < '0' || *text > '9'))
-        return ELS_EINVAL;
-    errno = 0;
-    value = strtol(text, end, 10);
-    if (*end == text || (**end != ',' && **end != '\0'))
-        return ELS_EINVAL;
-    /* What does not fit is out of range all the same: the sentence then names the limit. */
-    *out = errno || value > 1000000000 || value < -1000000000 ? 1000000000 : (int)value;
-    return 0;
-}
-
-static int parse_list(struct els_scales *out, const char *text, struct els_error *err)
-{
-    _cleanup_(els_freep) int *p = NULL;
-    const char *at = text;
-    size_t n = 1, i = 0;
-
-    for (const char *c = text; *c; c++)
-        n += *c == ',';
-    if (n > ELS_MAX_SCALES)
-        return els_fail(err, ELS_EINVAL, "scales", "scales has %zu entries; 1 to %d are allowed", n,
-                        ELS_MAX_SCALES);
-    p = els_alloc_array(n, sizeof(*p));
-    if (!p)
-        return els_fail(err, ELS_ENOMEM, "scales", "out of memory for %zu scales", n);
-    for (;;) {
-        char *end;
-
-        if (parse_entry(at, &end, &p[i]) < 0)
-            return els_fail(err, ELS_EINVAL, "scales",
-                            "scales \"%.60s\": entry %zu is not an integer", text, i);
-        i++;
-        if (*end == '\0')
-            break;
-        at = end + 1;
-    }
-    return n == 1 ? els_scales_constant(out, p[0], err) : els_scales_from_list(out, (int)n, p, err);
-}
-
-int els_scales_parse(struct els_scales *out, const char *text, struct els_error *err)
-{
-    int preset = find_preset(text);
-
-    if (preset >= 0) {
-        int r = els_scales_from_list(out, PRESET_LENGTH, presets[preset].p, err);
-
-        /* A preset is a function of t and asks for no number of steps of its own. */
-        if (r == 0)
-            out->is_list = 0;
-        return r;
-    }
-    if (*text == '\0')
-        return els_fail(err, ELS_EINVAL, "scales",
-                        "scales is empty; give a preset's name, one odd integer, or a list such as 3,3,5,7");
-    if (strchr("-0123456789", *text) || strchr(text, ','))
-        return parse_list(out, text, err);
-    return fail_unknown(text, err);
 }
 
 int els_scales_copy(struct els_scales *out, const struct els_scales *from)

@@ -165,6 +165,43 @@ START_TEST(test_bad_text)
 }
 END_TEST
 
+/* What a bank's own scales may be. */
+START_TEST(test_json)
+{
+    struct els_scales s = parsed("[3, 5,7]");
+
+    ck_assert_int_eq(s.n, 3);
+    ck_assert_int_eq(s.is_list, 1);
+    ck_assert_int_eq(els_scales_at(&s, 2 / 3.0), 7);
+    els_scales_deinit(&s);
+    s = parsed("{\"p\": [9, 3], \"t\": [1, 0.5]}");
+    ck_assert_int_eq(s.n, 2);
+    ck_assert_int_eq(s.is_list, 0);
+    ck_assert_int_eq(els_scales_at(&s, 0), 3);
+    ck_assert_int_eq(els_scales_at(&s, 1), 9);
+    els_scales_deinit(&s);
+}
+END_TEST
+
+START_TEST(test_bad_json)
+{
+    refuse("[]", ELS_EINVAL, "no list of P");
+    refuse("{}", ELS_EINVAL, "other fields");
+    refuse("{\"t\": [0], \"q\": [3]}", ELS_EINVAL, "no list of P");
+    refuse("{\"t\": [0, 1], \"p\": [3]}", ELS_EINVAL, "as many t as p");
+    refuse("{\"t\": 0, \"p\": [3]}", ELS_EINVAL, "as many t as p");
+    refuse("{\"t\": [\"0\"], \"p\": [3]}", ELS_EINVAL, "t must be in [0, 1]");
+    refuse("{\"t\": [2], \"p\": [3]}", ELS_EINVAL, "entry 0 has t = 2");
+    refuse("{\"t\": [0, 0], \"p\": [3, 3]}", ELS_EINVAL, "two entries at t = 0");
+    refuse("[3, 4]", ELS_EINVAL, "entry 1 is 4");
+    refuse("[3, 99999999999]", ELS_EINVAL, "entry 1 is ");
+    refuse("[3, 3.0]", ELS_EINVAL, "not an integer");
+    refuse("[3, null]", ELS_EINVAL, "not an integer");
+    refuse("[3", ELS_EFORMAT, "JSON");
+    refuse("[[[[3]]]]", ELS_EFORMAT, "");
+}
+END_TEST
+
 START_TEST(test_a_list_has_a_longest_length)
 {
     struct els_buffer b = ELS_BUFFER_INIT(1 << 16);
@@ -211,5 +248,5 @@ START_TEST(test_bad_pairs)
 END_TEST
 
 UNIT_MAIN("scale", test_presets, test_nearest_and_ties, test_a_list_gives_itself_back,
-          test_other_numbers_of_steps, test_constant, test_bad_text, test_a_list_has_a_longest_length,
-          test_bad_pairs)
+          test_other_numbers_of_steps, test_constant, test_bad_text, test_json, test_bad_json,
+          test_a_list_has_a_longest_length, test_bad_pairs)
