@@ -1,6 +1,6 @@
 /*
- * The names of the five machines and what may be asked of them. Pure functions; called from any thread.
- * The candidate rules themselves live with the engine.
+ * The names of the five machines and what may be asked of them. Pure functions; called from any
+ * thread. The candidate rules themselves live with the engine.
  */
 #include "machine.h"
 
@@ -10,15 +10,18 @@
 #include "scale.h"
 
 static const struct {
-    const char *name, *summary;
+    const char *name;
     int uses_p;
+    const char *summary;
 } machines[ELS_MACHINE_COUNT] = {
-    [ELS_MACHINE_IS] = {"is", "ideal score: whole images in place; reproduces the training set", 0},
-    [ELS_MACHINE_ES] = {"es", "equivariant score: whole images at every circular shift", 0},
-    [ELS_MACHINE_LS] = {"ls", "local score: patches from the same place of every image", 1},
-    [ELS_MACHINE_ELS] = {"els", "equivariant local score: patches from every place of every image", 1},
-    [ELS_MACHINE_BBELS] = {"bbels", "equivariant local score with borders: edges and corners keep their "
-                                    "place, as in a zero-padded network", 1},
+    [ELS_MACHINE_IS] = {"is", 0, "ideal score: whole images in place; reproduces the training set"},
+    [ELS_MACHINE_ES] = {"es", 0, "equivariant score: whole images at every circular shift"},
+    [ELS_MACHINE_LS] = {"ls", 1, "local score: patches from the same place of every image"},
+    [ELS_MACHINE_ELS] = {"els", 1,
+                         "equivariant local score: patches from every place of every image"},
+    [ELS_MACHINE_BBELS] = {"bbels", 1,
+                           "equivariant local score with borders: edges and corners keep their "
+                           "place, as in a zero-padded network"},
 };
 
 static const char *const candidates[ELS_CANDIDATES_COUNT] = {
@@ -80,12 +83,13 @@ int els_machine_check_p(enum els_machine m, struct els_shape shape, int p, struc
     if (!els_machine_uses_p(m))
         return 0;
     if (p < 1 || p > ELS_MAX_P || p % 2 == 0)
-        return els_fail(err, ELS_EINVAL, "scales", "the locality scale P is %d; it must be odd, from 1 to %d",
-                        p, ELS_MAX_P);
+        return els_fail(err, ELS_EINVAL, "scales",
+                        "the locality scale P is %d; it must be odd, from 1 to %d", p, ELS_MAX_P);
     /* A wider circular window would meet the same pixel twice. */
     if (m == ELS_MACHINE_ELS && p > side)
-        return els_fail(err, ELS_EINVAL, "scales",
-                        "the locality scale P is %d; the machine els on %d×%d images allows 1 to %d, odd",
-                        p, shape.h, shape.w, side);
+        return els_fail(
+            err, ELS_EINVAL, "scales",
+            "the locality scale P is %d; the machine els on %d×%d images allows 1 to %d, odd", p,
+            shape.h, shape.w, side);
     return 0;
 }

@@ -1,20 +1,20 @@
 /*
- * Standard normal numbers, as PyTorch's and NumPy's generators draw them. Called from any thread, each
- * with its own struct els_noise; nothing here is shared or allocated.
+ * Standard normal numbers, as PyTorch's and NumPy's generators draw them. Called from any thread,
+ * each with its own struct els_noise; nothing here is shared or allocated.
  *
  * What always holds: the numbers depend on kind, seed and the sizes of the calls so far, and on
  * nothing else. The compiler may not contract or reorder the float32 arithmetic below (the
  * build says -ffp-contract=off), since each rounding is part of the recipe.
  *
- * Torch. MT19937 (Matsumoto & Nishimura 1998). A call for 16 numbers or more draws u = 24 bits·2⁻²⁴ for
- * every element, then turns blocks of 16 into normal numbers by Box–Muller, the first eight of
+ * Torch. MT19937 (Matsumoto & Nishimura 1998). A call for 16 numbers or more draws u = 24 bits·2⁻²⁴
+ * for every element, then turns blocks of 16 into normal numbers by Box–Muller, the first eight of
  * a block being the radii's uniforms and the last eight the angles'. When the count is no
- * multiple of 16, the last 16 elements are drawn afresh. A call for fewer goes one by one in float64, and
- * keeps the second number of each pair for the next such call.
+ * multiple of 16, the last 16 elements are drawn afresh. A call for fewer goes one by one in
+ * float64, and keeps the second number of each pair for the next such call.
  *
- * NumPy. SeedSequence (O'Neill's seed_seq_fe) spreads the seed over 256 bits, which start PCG64 (XSL-RR, 128-bit state);
- * its 64-bit words give two 32-bit draws each, the low half first; a draw picks layer, sign and 23 bits of
- * a ziggurat (noise_ziggurat.h).
+ * NumPy. SeedSequence (O'Neill's seed_seq_fe) spreads the seed over 256 bits, which start PCG64
+ * (XSL-RR, 128-bit state); its 64-bit words give two 32-bit draws each, the low half first; a draw
+ * picks layer, sign and 23 bits of a ziggurat (noise_ziggurat.h).
  */
 #include "noise.h"
 

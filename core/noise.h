@@ -7,8 +7,8 @@
  *     els_noise_randn(&g, z, 3 * 32 * 32);     // the next torch.randn(3,32,32)
  *
  * Torch: MT19937 seeded with seed mod 2³² and Box–Muller in float32 blocks of
- * 16 (within 4 ulp of PyTorch's CPU path). Numpy: default_rng(seed).standard_normal(n, dtype=float32),
- * bit for bit (SeedSequence → PCG64 → float ziggurat).
+ * 16 (within 4 ulp of PyTorch's CPU path). Numpy: default_rng(seed).standard_normal(n,
+ * dtype=float32), bit for bit (SeedSequence → PCG64 → float ziggurat).
  */
 #ifndef ELS_NOISE_H
 #define ELS_NOISE_H
@@ -28,7 +28,8 @@ struct els_noise {
         struct {
             uint32_t word[624];
             int next;
-            int has_cached; /* the second of a Box–Muller pair drawn one by one (fewer than 16 at once) */
+            int has_cached; /* the second of a Box–Muller pair drawn one by one (fewer than 16 at
+                               once) */
             double cached;
         } torch;
         struct {

@@ -1,15 +1,17 @@
 /*
- * noise_ziggurat: the 256 layers of NumPy's float32 ziggurat for the normal density f(x) = e^(−x²/2).
+ * noise_ziggurat: the 256 layers of NumPy's float32 ziggurat for the normal density
+ * f(x) = e^(−x²/2).
  *
  * Doornik's construction (2005): with r = 3.6541528853610088 and the layers' common area
- * v = r·f(r) + ∫_r^∞ f, the edges are x_255 = r and f(x_i) = f(x_{i+1}) + v/x_{i+1}; layer 0 is the base
- * strip of width q = v/f(r). A draw of 23 bits k in layer i lies at k·width_i, and certainly below the
- * curve when k < inside_i:
+ * v = r·f(r) + ∫_r^∞ f, the edges are x_255 = r and f(x_i) = f(x_{i+1}) + v/x_{i+1}; layer 0 is the
+ * base strip of width q = v/f(r). A draw of 23 bits k in layer i lies at k·width_i, and certainly
+ * below the curve when k < inside_i:
  *
  *     width_i = x_i/2²³ (q/2²³ for 0)   inside_i = round(2²³·x_{i−1}/x_i) (2²³·r/q for 0, 0 for 1)
  *     height_i = f(x_i) (1 for 0)
  *
- * The unit test repeats the recurrence and compares every entry. Included by noise.c and its test only.
+ * The unit test repeats the recurrence and compares every entry. Included by noise.c and its test
+ * only.
  */
 #ifndef ELS_NOISE_ZIGGURAT_H
 #define ELS_NOISE_ZIGGURAT_H

@@ -1,13 +1,13 @@
 /*
- * Locality scales: an odd window side for every time t, and the published calibrations. Called from any
- * thread; holds no state.
+ * Locality scales: an odd window side for every time t, and the published calibrations. Called from
+ * any thread; holds no state.
  *
- * What always holds in a struct els_scales with n > 0: t ascends strictly within [0,1] and neighbours
- * lie at least TIE apart, p is odd and within 1…ELS_MAX_P. n = 0 (all zero) is the empty value, safe to deinit.
- * A constructor leaves *out untouched unless it succeeds.
+ * What always holds in a struct els_scales with n > 0: t ascends strictly within [0,1] and
+ * neighbours lie at least TIE apart, p is odd and within 1…ELS_MAX_P. n = 0 (all zero) is the empty
+ * value, safe to deinit. A constructor leaves *out untouched unless it succeeds.
  *
- * Keying by t, not by a step's number, is what lets one calibration serve any number of steps, and avoids
- * the shift by one between the released calibration script and its machine.
+ * Keying by t, not by a step's number, is what lets one calibration serve any number of steps, and
+ * avoids the shift by one between the released calibration script and its machine.
  */
 #include "scale.h"
 
@@ -25,7 +25,8 @@ static const struct {
     const char *name;
     int p[ELS_PRESET_LENGTH];
 } presets[] = {
-    {"cifar10-resnet-circular", {3, 3, 3, 3, 5, 5, 5, 5, 7, 7, 7, 9, 9, 11, 11, 13, 13, 15, 15, 15}},
+    {"cifar10-resnet-circular",
+     {3, 3, 3, 3, 5, 5, 5, 5, 7, 7, 7, 9, 9, 11, 11, 13, 13, 15, 15, 15}},
     {"cifar10-resnet-zeros", {3, 3, 3, 3, 5, 5, 5, 7, 7, 7, 7, 9, 9, 11, 11, 13, 15, 17, 17, 17}},
     {"cifar10-unet-zeros", {3, 3, 3, 3, 5, 5, 5, 5, 7, 7, 7, 7, 9, 9, 11, 13, 13, 15, 17, 25}},
     {"celeba-resnet-zeros", {3, 3, 3, 5, 5, 5, 5, 5, 7, 7, 9, 9, 9, 11, 11, 11, 13, 15, 19, 19}},
@@ -64,10 +65,11 @@ static int check_count(int n, struct els_error *err)
 static int check_pair(int i, double t, int p, struct els_error *err)
 {
     if (!(t >= 0 && t <= 1))
-        return els_fail(err, ELS_EINVAL, "scales", "scales entry %d has t = %g; t must be in [0, 1]", i, t);
+        return els_fail(err, ELS_EINVAL, "scales",
+                        "scales entry %d has t = %g; t must be in [0, 1]", i, t);
     if (p < 1 || p > ELS_MAX_P || p % 2 == 0)
-        return els_fail(err, ELS_EINVAL, "scales", "scales entry %d is %d; it must be odd, from 1 to %d",
-                        i, p, ELS_MAX_P);
+        return els_fail(err, ELS_EINVAL, "scales",
+                        "scales entry %d is %d; it must be odd, from 1 to %d", i, p, ELS_MAX_P);
     return 0;
 }
 
@@ -97,7 +99,8 @@ int els_scales_from_pairs(struct els_scales *out, int n, const double *t, const 
     qsort(pairs, (size_t)n, sizeof(*pairs), by_t);
     for (int i = 0; i < n; i++) {
         if (i > 0 && pairs[i].t - pairs[i - 1].t <= TIE) {
-            r = els_fail(err, ELS_EINVAL, "scales", "scales has two entries at t = %.17g", pairs[i].t);
+            r = els_fail(err, ELS_EINVAL, "scales", "scales has two entries at t = %.17g",
+                         pairs[i].t);
             goto out;
         }
         made.t[i] = pairs[i].t;

@@ -18,8 +18,8 @@ enum { ELS_MAX_SCALES = 10000, ELS_MAX_P = 2047, ELS_PRESET_LENGTH = 20 };
 
 struct els_scales {
     int n;
-    double *t; /* [n], strictly ascending, in [0,1] */
-    int *p;    /* [n], odd, 1…ELS_MAX_P */
+    double *t;   /* [n], strictly ascending, in [0,1] */
+    int *p;      /* [n], odd, 1…ELS_MAX_P */
     int is_list; /* made from a plain list: n is also its natural num_inference_steps */
 };
 
@@ -30,8 +30,8 @@ int els_scales_from_pairs(struct els_scales *out, int n, const double *t, const 
 int els_scales_from_list(struct els_scales *out, int n, const int *p, struct els_error *err);
 /* The same P at every t (n = 1). */
 int els_scales_constant(struct els_scales *out, int p, struct els_error *err);
-/* A preset's name, one odd integer, a comma-separated list, or JSON: [3,5,…] or {"t":[…],"p":[…]} (what a bank's
- * own scales may be). ELS_ENOENT lists the presets. */
+/* A preset's name, one odd integer, a comma-separated list, or JSON: [3,5,…] or {"t":[…],"p":[…]}
+ * (what a bank's own scales may be). ELS_ENOENT lists the presets. */
 int els_scales_parse(struct els_scales *out, const char *text, struct els_error *err);
 int els_scales_copy(struct els_scales *out, const struct els_scales *from);
 int els_scales_at(const struct els_scales *s, double t);

@@ -1,9 +1,9 @@
 /*
- * Scales from text: a preset's name, one number, a list, or JSON as a bank's metadata holds it. Called from any
- * thread; holds no state.
+ * Scales from text: a preset's name, one number, a list, or JSON as a bank's metadata holds it.
+ * Called from any thread; holds no state.
  *
- * What always holds: a sentence names the entry at fault, and *out is untouched unless all is well. JSON
- * is untrusted (it comes with bank files) and goes through the bounded parser of json.h.
+ * What always holds: a sentence names the entry at fault, and *out is untouched unless all is well.
+ * JSON is untrusted (it comes with bank files) and goes through the bounded parser of json.h.
  */
 #include "scale.h"
 
@@ -87,8 +87,10 @@ static int parse_list(struct els_scales *out, const char *text, struct els_error
 
 static int fail_json(struct els_error *err, const char *what)
 {
-    return els_fail(err, ELS_EINVAL, "scales",
-                    "%s; JSON scales are an odd integer, a list of them, or {\"t\": [...], \"p\": [...]}", what);
+    return els_fail(
+        err, ELS_EINVAL, "scales",
+        "%s; JSON scales are an odd integer, a list of them, or {\"t\": [...], \"p\": [...]}",
+        what);
 }
 
 /* A list of integers into a new array of `n`. */
@@ -142,7 +144,8 @@ static int take_json(struct els_scales *out, const json_t *value, struct els_err
         r = json_t_list(&t, json_object_get(value, "t"), n, err);
     if (r < 0)
         return r;
-    return pairs ? els_scales_from_pairs(out, (int)n, t, p, err) : els_scales_from_list(out, (int)n, p, err);
+    return pairs ? els_scales_from_pairs(out, (int)n, t, p, err)
+                 : els_scales_from_list(out, (int)n, p, err);
 }
 
 static int parse_json(struct els_scales *out, const char *text, struct els_error *err)
@@ -170,8 +173,9 @@ int els_scales_parse(struct els_scales *out, const char *text, struct els_error 
         return r;
     }
     if (*text == '\0')
-        return els_fail(err, ELS_EINVAL, "scales",
-                        "scales is empty; give a preset's name, one odd integer, or a list such as 3,3,5,7");
+        return els_fail(
+            err, ELS_EINVAL, "scales",
+            "scales is empty; give a preset's name, one odd integer, or a list such as 3,3,5,7");
     if (*text == '[' || *text == '{')
         return parse_json(out, text, err);
     if (strchr("-0123456789", *text) || strchr(text, ','))

@@ -23,7 +23,8 @@ static const char *const names[ELS_SCHEDULE_COUNT] = {
     [ELS_DDPM_LINEAR] = "ddpm_linear",
 };
 
-/* The angle whose squared sine is β: at offset 0 the released code's, at 0.008 that of Nichol & Dhariwal (2021). */
+/* The angle whose squared sine is β: at offset 0 the released code's, at 0.008 that of Nichol &
+ * Dhariwal (2021). */
 static double cosine_angle(double t, double offset)
 {
     return (t + offset) / 1.008 * M_PI_2;

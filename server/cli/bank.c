@@ -42,7 +42,8 @@ static void print_text(const struct els_bank_info *info)
            (long long)info->num_images, info->shape.c, info->shape.h, info->shape.w,
            els_dtype_name(info->dtype), (unsigned long long)info->bytes);
     for (int k = 0; k < info->num_classes; k++)
-        printf("class    %d %s: %lld images\n", k, info->class_names[k], (long long)info->class_counts[k]);
+        printf("class    %d %s: %lld images\n", k, info->class_names[k],
+               (long long)info->class_counts[k]);
     if (*info->scales)
         printf("scales   %s\n", info->scales);
     if (*info->source)
@@ -61,11 +62,11 @@ static int print_json(const struct els_bank_info *info)
         status = json_array_append_new(classes, json_pack("{s:i, s:s, s:I}", "index", k, "name",
                                                           info->class_names[k], "count",
                                                           (json_int_t)info->class_counts[k]));
-    root = json_pack("{s:s, s:[iii], s:I, s:s, s:o, s:s, s:s, s:s, s:s, s:I}", "name", info->name, "shape",
-                     info->shape.c, info->shape.h, info->shape.w, "count", (json_int_t)info->num_images,
-                     "dtype", els_dtype_name(info->dtype), "classes", classes, "scales", info->scales,
-                     "source", info->source, "license", info->license, "sha256", info->sha256, "bytes",
-                     (json_int_t)info->bytes);
+    root = json_pack("{s:s, s:[iii], s:I, s:s, s:o, s:s, s:s, s:s, s:s, s:I}", "name", info->name,
+                     "shape", info->shape.c, info->shape.h, info->shape.w, "count",
+                     (json_int_t)info->num_images, "dtype", els_dtype_name(info->dtype), "classes",
+                     classes, "scales", info->scales, "source", info->source, "license",
+                     info->license, "sha256", info->sha256, "bytes", (json_int_t)info->bytes);
     if (status == 0 && root)
         status = json_dumpf(root, stdout, JSON_INDENT(2)) < 0 || putchar('\n') == EOF ? -1 : 0;
     else
@@ -106,9 +107,11 @@ struct sheet_options {
 static const struct cli_option sheet_table[] = {
     {"label", 'l', "CLASS", CLI_TEXT, AT(label), .help = "one class only: its index, or its name"},
     {"limit", 0, "N", CLI_INTEGER, AT(limit), 1, 100000, .help = "how many images"},
-    {"offset", 0, "N", CLI_INTEGER, AT(offset), 0, ELS_MAX_IMAGES, .help = "pass over the first N (of the label)"},
+    {"offset", 0, "N", CLI_INTEGER, AT(offset), 0, ELS_MAX_IMAGES,
+     .help = "pass over the first N (of the label)"},
     {"zoom", 'z', "K", CLI_INTEGER, AT(zoom), 1, 16, .help = "enlarge K times"},
-    {"output", 'o', "SHEET.png", CLI_TEXT, AT(output), .required = 1, .help = "the picture to write"},
+    {"output", 'o', "SHEET.png", CLI_TEXT, AT(output), .required = 1,
+     .help = "the picture to write"},
     {0},
 };
 
@@ -120,12 +123,14 @@ static const struct cli_command sheet_command = {
     .num_operands = 1,
     .summary = "a contact sheet of a bank's images",
     .tables = (const struct cli_option *const[]){sheet_table, NULL},
-    .examples = (const char *const[]){"the first sevens", "els bank sheet digits --label 7 -o sevens.png", NULL},
+    .examples = (const char *const[]){"the first sevens",
+                                      "els bank sheet digits --label 7 -o sevens.png", NULL},
 };
 
-/* The images of the label from `offset` on, as values; *count is how many there are, at most `limit`. */
-static int gather(const struct els_bank *bank, const struct sheet_options *o, float **values, int64_t *count,
-                  struct els_error *err)
+/* The images of the label from `offset` on, as values; *count is how many there are, at most
+ * `limit`. */
+static int gather(const struct els_bank *bank, const struct sheet_options *o, float **values,
+                  int64_t *count, struct els_error *err)
 {
     size_t n = els_shape_values(els_bank_info(bank)->shape);
     _cleanup_(els_freep) int64_t *images = NULL;
@@ -145,14 +150,15 @@ static int gather(const struct els_bank *bank, const struct sheet_options *o, fl
     *count = total - o->offset < o->limit ? total - o->offset : o->limit;
     *values = els_alloc_array((size_t)*count, n * sizeof(float));
     if (!*values)
-        return els_fail(err, ELS_ENOMEM, "limit", "out of memory for %lld images", (long long)*count);
+        return els_fail(err, ELS_ENOMEM, "limit", "out of memory for %lld images",
+                        (long long)*count);
     for (int64_t i = 0; i < *count; i++)
         els_bank_image(bank, images[o->offset + i], *values + (size_t)i * n);
     return 0;
 }
 
-static int make_sheet(struct els_buffer *png, const struct els_bank *bank, const struct sheet_options *o,
-                      struct els_error *err)
+static int make_sheet(struct els_buffer *png, const struct els_bank *bank,
+                      const struct sheet_options *o, struct els_error *err)
 {
     _cleanup_(els_freep) float *values = NULL;
     struct els_picture p = {0};

@@ -1,6 +1,6 @@
 /*
- * commands: the subcommands. Each parses its own arguments (argv[0] is its last word) and returns the exit
- * status of the process.
+ * commands: the subcommands. Each parses its own arguments (argv[0] is its last word) and returns
+ * the exit status of the process.
  */
 #ifndef CLI_COMMANDS_H
 #define CLI_COMMANDS_H

@@ -1,6 +1,6 @@
 /*
- * els denoise: the posterior mean of noisy images at one noise level, without a reverse process around it. Runs
- * on main's thread and a pool.
+ * els denoise: the posterior mean of noisy images at one noise level, without a reverse process
+ * around it. Runs on main's thread and a pool.
  */
 #include <math.h>
 #include <stdio.h>
@@ -49,8 +49,10 @@ static const struct cli_option denoise_options[] = {
 static const struct cli_option *const tables[] = {denoise_options, cli_choice_options, NULL};
 
 static const char *const examples[] = {
-    "the estimate at three scales, [3,B,C,H,W]", "els denoise -x x.npy -t 0.35 -p 3,7,15 -o x0.npy",
-    "the ideal machine's score", "els denoise --machine is -x x.npy -t 0.1 --as score -o score.npy",
+    "the estimate at three scales, [3,B,C,H,W]",
+    "els denoise -x x.npy -t 0.35 -p 3,7,15 -o x0.npy",
+    "the ideal machine's score",
+    "els denoise --machine is -x x.npy -t 0.1 --as score -o score.npy",
     NULL,
 };
 
@@ -58,8 +60,8 @@ static const struct cli_command command = {
     .name = "denoise",
     .operands = "",
     .summary = "one evaluation of a score machine on noisy images",
-    .details = "The result is a .npy, float32: [K,B,C,H,W] for K scales, [B,C,H,W] for one, and without B when "
-               "the input had none.",
+    .details = "The result is a .npy, float32: [K,B,C,H,W] for K scales, [B,C,H,W] for one, and "
+               "without B when the input had none.",
     .tables = tables,
     .examples = examples,
 };
@@ -86,10 +88,11 @@ static int read_level(struct run *r, struct els_error *err)
     r->alpha_bar = o->t >= 0 ? els_schedule_alpha_bar(schedule, o->t) : o->alpha_bar;
     r->beta = o->t >= 0 ? els_schedule_beta(schedule, o->t) : 1 - o->alpha_bar;
     if (!(r->alpha_bar > 0 && r->beta >= ELS_MIN_BETA))
-        return els_fail(err, ELS_EINVAL, "t",
-                        "the noise level has alpha_bar = %.9g and beta = %.3g; alpha_bar must be above 0 and "
-                        "beta at least %g",
-                        r->alpha_bar, r->beta, ELS_MIN_BETA);
+        return els_fail(
+            err, ELS_EINVAL, "t",
+            "the noise level has alpha_bar = %.9g and beta = %.3g; alpha_bar must be above 0 and "
+            "beta at least %g",
+            r->alpha_bar, r->beta, ELS_MIN_BETA);
     return 0;
 }
 
@@ -105,8 +108,8 @@ static int read_p(struct run *r, struct els_error *err)
         return 0;
     }
     if (p->count < 1 || p->count > ELS_MAX_P_COUNT)
-        return els_fail(err, ELS_EINVAL, "p", "--p has %zu scales; the machine %s takes 1 to %d", p->count,
-                        els_machine_name(machine), ELS_MAX_P_COUNT);
+        return els_fail(err, ELS_EINVAL, "p", "--p has %zu scales; the machine %s takes 1 to %d",
+                        p->count, els_machine_name(machine), ELS_MAX_P_COUNT);
     r->num_p = (int)p->count;
     for (int k = 0; k < r->num_p && status == 0; k++) {
         r->p[k] = (int)p->values[k];
@@ -123,12 +126,13 @@ static int take_x(struct run *r, struct els_error *err)
     char text[96];
 
     r->batch = x->ndim == 4 ? x->dims[0] : 1;
-    if ((x->ndim != 3 && x->ndim != 4) || r->batch < 1 || tail[0] != shape.c || tail[1] != shape.h ||
-        tail[2] != shape.w || x->dtype == ELS_U8)
+    if ((x->ndim != 3 && x->ndim != 4) || r->batch < 1 || tail[0] != shape.c ||
+        tail[1] != shape.h || tail[2] != shape.w || x->dtype == ELS_U8)
         return els_fail(err, ELS_EINVAL, "x",
-                        "%.120s holds %s %s; it must be floats [B, %d, %d, %d] or [%d, %d, %d]", r->o->x,
-                        els_dtype_name(x->dtype), els_tensor_shape_text(x, text, sizeof(text)), shape.c,
-                        shape.h, shape.w, shape.c, shape.h, shape.w);
+                        "%.120s holds %s %s; it must be floats [B, %d, %d, %d] or [%d, %d, %d]",
+                        r->o->x, els_dtype_name(x->dtype),
+                        els_tensor_shape_text(x, text, sizeof(text)), shape.c, shape.h, shape.w,
+                        shape.c, shape.h, shape.w);
     r->x = els_alloc_array(els_tensor_count(x), sizeof(float));
     if (!r->x)
         return els_fail(err, ELS_ENOMEM, "x", "out of memory");
@@ -162,10 +166,18 @@ static int evaluate(struct run *r, struct els_pool *pool, struct els_error *err)
     struct cli_progress progress;
     struct els_watch watch = {cli_progress_poll, &progress};
     struct els_evaluation e = {
-        .bank = r->bank, .images = r->images, .num_images = r->num_images,
-        .machine = (enum els_machine)c->machine, .candidates = (enum els_candidates)c->candidates,
-        .num_p = r->num_p, .p = r->p, .alpha_bar = r->alpha_bar, .beta = r->beta,
-        .tolerance = c->tolerance, .batch = r->batch, .x = r->x,
+        .bank = r->bank,
+        .images = r->images,
+        .num_images = r->num_images,
+        .machine = (enum els_machine)c->machine,
+        .candidates = (enum els_candidates)c->candidates,
+        .num_p = r->num_p,
+        .p = r->p,
+        .alpha_bar = r->alpha_bar,
+        .beta = r->beta,
+        .tolerance = c->tolerance,
+        .batch = r->batch,
+        .x = r->x,
     };
     struct els_answer answer = {0};
     int status;
@@ -211,7 +223,8 @@ static int write_result(const struct run *r, struct cli_output *file, struct els
     if (status == 0)
         status = cli_output_write(file, header.data, header.size, err);
     if (status == 0)
-        status = cli_output_write(file, r->x0, (size_t)r->num_p * values_per_p(r) * sizeof(float), err);
+        status =
+            cli_output_write(file, r->x0, (size_t)r->num_p * values_per_p(r) * sizeof(float), err);
     if (status == 0)
         status = cli_output_commit(file, err);
     els_buffer_deinit(&header);
@@ -226,7 +239,8 @@ static int read_all(struct run *r, struct els_error *err)
     int status = 0;
 
     if (!dot || strcmp(dot, ".npy") != 0)
-        status = els_fail(err, ELS_EINVAL, "output", "the output \"%.200s\" must end in .npy", c->output);
+        status = els_fail(err, ELS_EINVAL, "output", "the output \"%.200s\" must end in .npy",
+                          c->output);
     if (status == 0)
         status = read_level(r, err);
     if (status == 0 && c->kernel)

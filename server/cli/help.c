@@ -1,6 +1,6 @@
 /*
- * Help, printed from the same tables that parse: names, bounds, words and defaults cannot disagree with
- * what is accepted. Called from main's thread.
+ * Help, printed from the same tables that parse: names, bounds, words and defaults cannot disagree
+ * with what is accepted. Called from main's thread.
  */
 #include <stdio.h>
 #include <string.h>
@@ -88,8 +88,9 @@ static void print_option(const struct cli_option *o, const void *defaults)
     struct els_buffer text = ELS_BUFFER_INIT(MAX_TEXT);
     char left[64];
 
-    snprintf(left, sizeof(left), "  %c%c%s--%s %s", o->letter ? '-' : ' ', o->letter ? o->letter : ' ',
-             o->letter ? ", " : "  ", o->name, o->argument ? o->argument : "");
+    snprintf(left, sizeof(left), "  %c%c%s--%s %s", o->letter ? '-' : ' ',
+             o->letter ? o->letter : ' ', o->letter ? ", " : "  ", o->name,
+             o->argument ? o->argument : "");
     /* Two spaces at least before the prose. */
     if (strlen(left) > COLUMN - 2)
         printf("%s\n%*s", left, COLUMN, "");
@@ -105,8 +106,8 @@ static void print_option(const struct cli_option *o, const void *defaults)
 
 void cli_help(const struct cli_command *command, const void *defaults)
 {
-    printf("els %s: %s\n\nusage: els %s%s%s [options]\n\n", command->name, command->summary, command->name,
-           *command->operands ? " " : "", command->operands);
+    printf("els %s: %s\n\nusage: els %s%s%s [options]\n\n", command->name, command->summary,
+           command->name, *command->operands ? " " : "", command->operands);
     if (command->details) {
         print_wrapped(command->details, strlen(command->details), 0, 0);
         putchar('\n');

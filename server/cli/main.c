@@ -1,7 +1,7 @@
 /*
- * els: the command-line tool. Runs the library without a daemon: finds the subcommand, which does the rest, and
- * gives the process its exit status (0, 1 for a failure, 2 for a wrong command line; a signal that came
- * while work ran ends the process here, after everything was cleaned up).
+ * els: the command-line tool. Runs the library without a daemon: finds the subcommand, which does
+ * the rest, and gives the process its exit status (0, 1 for a failure, 2 for a wrong command line;
+ * a signal that came while work ran ends the process here, after everything was cleaned up).
  */
 #include <stdio.h>
 #include <string.h>
@@ -41,10 +41,12 @@ static void print_subcommands(const char *group)
 static int print_help(void)
 {
     printf("els %s: images from noise by the analytic score machines of Kamb & Ganguli\n"
-           "(arXiv 2412.20292), with no trained network\n\n", ELS_VERSION);
+           "(arXiv 2412.20292), with no trained network\n\n",
+           ELS_VERSION);
     print_subcommands(NULL);
     printf("\n  els COMMAND --help   the command's options, with examples\n"
-           "  els --version\n\nfor example:\n\n  els sample --num-images 4 --seed 7 --zoom 4 -o digits.png\n");
+           "  els --version\n\nfor example:\n\n"
+           "  els sample --num-images 4 --seed 7 --zoom 4 -o digits.png\n");
     return CLI_OK;
 }
 
@@ -66,7 +68,9 @@ static int run_bank(int argc, char **argv)
     }
     if (argc < 2)
         return cli_usage(NULL, "bank needs a command: import, info, sheet or list");
-    return cli_usage(NULL, "there is no command \"bank %.60s\"; there are import, info, sheet and list", argv[1]);
+    return cli_usage(NULL,
+                     "there is no command \"bank %.60s\"; there are import, info, sheet and list",
+                     argv[1]);
 }
 
 static int run(int argc, char **argv)
@@ -85,7 +89,8 @@ static int run(int argc, char **argv)
         if (!subcommands[i].group && strcmp(subcommands[i].name, argv[1]) == 0)
             return subcommands[i].run(argc - 1, argv + 1);
     }
-    return cli_usage(NULL, "there is no %s \"%.60s\"", argv[1][0] == '-' ? "option" : "command", argv[1]);
+    return cli_usage(NULL, "there is no %s \"%.60s\"", argv[1][0] == '-' ? "option" : "command",
+                     argv[1]);
 }
 
 int main(int argc, char **argv)

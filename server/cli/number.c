@@ -1,6 +1,6 @@
 /*
- * Strict numbers: the whole text is the number, or it is refused. No white space, no hexadecimal, no inf
- * or nan. Called while the command line is read, before any thread is started.
+ * Strict numbers: the whole text is the number, or it is refused. No white space, no hexadecimal,
+ * no inf or nan. Called while the command line is read, before any thread is started.
  */
 #include <errno.h>
 #include <math.h>

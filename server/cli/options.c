@@ -1,6 +1,6 @@
 /*
- * The command line by table: getopt_long splits it, the table says what each argument must be. Called
- * from main's thread before any other is started (getopt keeps globals of its own).
+ * The command line by table: getopt_long splits it, the table says what each argument must be.
+ * Called from main's thread before any other is started (getopt keeps globals of its own).
  *
  * What always holds: an option is stored only when its argument is valid; on failure one sentence
  * has been printed and every list that was allocated is freed.
@@ -64,7 +64,8 @@ static void *target_of(const struct cli_option *o, void *target)
 
 /* ---- one argument ---- */
 
-static int store_word(const struct cli_command *c, const struct cli_option *o, const char *text, int *out)
+static int store_word(const struct cli_command *c, const struct cli_option *o, const char *text,
+                      int *out)
 {
     struct els_buffer words = ELS_BUFFER_INIT(4096);
     const char *word;
@@ -78,8 +79,8 @@ static int store_word(const struct cli_command *c, const struct cli_option *o, c
         }
         els_buffer_printf(&words, "%s%s", i ? ", " : "", word);
     }
-    status = cli_usage(c, "--%s is \"%.60s\"; it must be one of %.*s", o->name, text, (int)words.size,
-                       words.data ? (const char *)words.data : "");
+    status = cli_usage(c, "--%s is \"%.60s\"; it must be one of %.*s", o->name, text,
+                       (int)words.size, words.data ? (const char *)words.data : "");
     els_buffer_deinit(&words);
     return status;
 }
@@ -88,16 +89,17 @@ static int store_integer(const struct cli_command *c, const struct cli_option *o
                          int64_t *out)
 {
     if (cli_integer(text, out) < 0 || (double)*out < o->min || (double)*out > o->max)
-        return cli_usage(c, "--%s is \"%.60s\"; it must be a whole number from %.0f to %.0f", o->name, text,
-                         o->min, o->max);
+        return cli_usage(c, "--%s is \"%.60s\"; it must be a whole number from %.0f to %.0f",
+                         o->name, text, o->min, o->max);
     return 0;
 }
 
-static int store_real(const struct cli_command *c, const struct cli_option *o, const char *text, double *out)
+static int store_real(const struct cli_command *c, const struct cli_option *o, const char *text,
+                      double *out)
 {
     if (cli_real(text, out) < 0 || *out < o->min || *out > o->max)
-        return cli_usage(c, "--%s is \"%.60s\"; it must be a number from %g to %g", o->name, text, o->min,
-                         o->max);
+        return cli_usage(c, "--%s is \"%.60s\"; it must be a number from %g to %g", o->name, text,
+                         o->min, o->max);
     return 0;
 }
 
@@ -122,7 +124,8 @@ static size_t count_items(const char *text)
 }
 
 /* A comma-separated list into struct cli_integers or struct cli_reals. */
-static int store_list(const struct cli_command *c, const struct cli_option *o, const char *text, void *target)
+static int store_list(const struct cli_command *c, const struct cli_option *o, const char *text,
+                      void *target)
 {
     size_t n = count_items(text);
     _cleanup_(els_freep) char *copy = strdup(text);
@@ -132,7 +135,8 @@ static int store_list(const struct cli_command *c, const struct cli_option *o, c
     int status = 0;
 
     if (n > CLI_MAX_LIST)
-        return cli_usage(c, "--%s has %zu entries; at most %d are allowed", o->name, n, CLI_MAX_LIST);
+        return cli_usage(c, "--%s has %zu entries; at most %d are allowed", o->name, n,
+                         CLI_MAX_LIST);
     integers = els_alloc_array(n, sizeof(*integers));
     reals = els_alloc_array(n, sizeof(*reals));
     if (!copy || !integers || !reals)
@@ -176,11 +180,13 @@ static int store_sides(const struct cli_command *c, const struct cli_option *o, 
             return 0;
         }
     }
-    return cli_usage(c, "--%s is \"%.60s\"; it must be HxW, for example 32x32, each from %.0f to %.0f",
+    return cli_usage(c,
+                     "--%s is \"%.60s\"; it must be HxW, for example 32x32, each from %.0f to %.0f",
                      o->name, text, o->min, o->max);
 }
 
-static int store(const struct cli_command *c, const struct cli_option *o, const char *text, void *target)
+static int store(const struct cli_command *c, const struct cli_option *o, const char *text,
+                 void *target)
 {
     switch (o->kind) {
     case CLI_FLAG:
@@ -219,7 +225,8 @@ static void index_options(struct index *x, const struct cli_command *c)
             int has_argument = o->kind != CLI_FLAG;
 
             x->option[x->count] = o;
-            x->longs[x->count] = (struct option){o->name, has_argument, NULL, FIRST_LONG + x->count};
+            x->longs[x->count] =
+                (struct option){o->name, has_argument, NULL, FIRST_LONG + x->count};
             x->count++;
             if (o->letter)
                 x->letters[letters++] = o->letter;
@@ -255,7 +262,8 @@ static int fail_getopt(const struct cli_command *c, char **argv, int code)
     return cli_usage(c, "there is no option -%c", optopt);
 }
 
-static int check_complete(const struct cli_command *c, const struct index *x, int operands, char **argv)
+static int check_complete(const struct cli_command *c, const struct index *x, int operands,
+                          char **argv)
 {
     for (int i = 0; i < x->count; i++) {
         if (x->option[i]->required && !x->seen[i])

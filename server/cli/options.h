@@ -1,10 +1,14 @@
 /*
  * options: a subcommand's options as a table that drives parsing, checking and help alike.
  *
- *     struct sheet { const char *out; int64_t zoom; };
+ *     struct sheet {
+ *         const char *out;
+ *         int64_t zoom;
+ *     };
+ *     #define AT(member) offsetof(struct sheet, member)
  *     static const struct cli_option table[] = {
- *         {"output", 'o', "FILE", CLI_TEXT, offsetof(struct sheet, out), .help = "the picture", .required = 1},
- *         {"zoom", 'z', "K", CLI_INTEGER, offsetof(struct sheet, zoom), .min = 1, .max = 16, .help = "enlarge"},
+ *         {"output", 'o', "FILE", CLI_TEXT, AT(out), .required = 1, .help = "the picture"},
+ *         {"zoom", 'z', "K", CLI_INTEGER, AT(zoom), 1, 16, .help = "enlarge"},
  *         {0},
  *     };
  *     static const struct cli_option *const tables[] = {table, NULL};
@@ -17,8 +21,8 @@
  *     … argv[first] and on are the operands …
  *     cli_options_deinit(&command, &o);
  *
- * Bounds and words stand in the table only, and help prints them from there. Numbers are strict: the
- * whole argument, in range, or a sentence that names both.
+ * Bounds and words stand in the table only, and help prints them from there. Numbers are strict:
+ * the whole argument, in range, or a sentence that names both.
  */
 #ifndef CLI_OPTIONS_H
 #define CLI_OPTIONS_H
@@ -64,8 +68,8 @@ enum cli_kind {
 };
 
 struct cli_option {
-    const char *name; /* without dashes; NULL ends a table */
-    char letter;      /* 0: none */
+    const char *name;     /* without dashes; NULL ends a table */
+    char letter;          /* 0: none */
     const char *argument; /* as help calls it */
     enum cli_kind kind;
     size_t offset; /* in the command's struct */
@@ -79,15 +83,15 @@ struct cli_command {
     const char *name;     /* "sample", "bank import" */
     const char *operands; /* "SOURCE"; "" for none */
     int num_operands;
-    const char *summary;  /* one line */
-    const char *details;  /* a paragraph, or NULL */
+    const char *summary;                    /* one line */
+    const char *details;                    /* a paragraph, or NULL */
     const struct cli_option *const *tables; /* NULL-terminated; all offsets are in one struct */
     const char *const *examples;            /* pairs of comment and command line, NULL-terminated */
 };
 
 /*
- * Fills `target`, which holds the defaults. Returns the index of the first operand; or −1: help was asked
- * for, or a sentence was printed, *status is the exit status, and nothing is left to free.
+ * Fills `target`, which holds the defaults. Returns the index of the first operand; or −1: help was
+ * asked for, or a sentence was printed, *status is the exit status, and nothing is left to free.
  */
 int cli_parse(const struct cli_command *command, int argc, char **argv, void *target, int *status);
 /* Frees the lists. */

@@ -1,8 +1,8 @@
 /*
  * Files in and out of the command line. Called from main's thread only.
  *
- * What always holds: the path itself is touched by one rename, of a complete and synced file. Whatever
- * fails or is cancelled before leaves it as it was.
+ * What always holds: the path itself is touched by one rename, of a complete and synced file.
+ * Whatever fails or is cancelled before leaves it as it was.
  */
 #include "output.h"
 
@@ -25,12 +25,14 @@ int cli_output_open(struct cli_output *out, const char *path, struct els_error *
 
     /* Renaming over a device or a folder is not what anybody means. */
     if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
-        return els_fail(err, ELS_EIO, "output", "cannot write %.300s: it is not a regular file", path);
+        return els_fail(err, ELS_EIO, "output", "cannot write %.300s: it is not a regular file",
+                        path);
     out->path = path;
     n = snprintf(out->temporary, sizeof(out->temporary), "%s.%ld.tmp", path, (long)getpid());
     if (n < 0 || (size_t)n >= sizeof(out->temporary)) {
         out->temporary[0] = '\0';
-        return els_fail(err, ELS_EIO, "output", "the output's path is longer than %d bytes", PATH_MAX - 20);
+        return els_fail(err, ELS_EIO, "output", "the output's path is longer than %d bytes",
+                        PATH_MAX - 20);
     }
     out->fd = open(out->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (out->fd < 0) {
@@ -121,8 +123,8 @@ int cli_read_file(struct els_buffer *out, const char *path, struct els_error *er
     }
     r = read_all(out, fd, (size_t)st.st_size);
     if (r == ELS_ELIMIT)
-        els_fail(err, r, "", "%.300s has %lld bytes; at most %zu are read", path, (long long)st.st_size,
-                 out->maximum);
+        els_fail(err, r, "", "%.300s has %lld bytes; at most %zu are read", path,
+                 (long long)st.st_size, out->maximum);
     else if (r < 0)
         els_fail(err, r, "", "cannot read %.300s: %s", path, els_status_text(r));
 out:

@@ -20,7 +20,7 @@
 #include "mem.h"
 
 struct cli_output {
-    const char *path; /* borrowed */
+    const char *path;         /* borrowed */
     char temporary[PATH_MAX]; /* beside `path`; "" when there is none */
     int fd;
     uint64_t end; /* where cli_output_write goes on */

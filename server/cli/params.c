@@ -1,7 +1,8 @@
 /*
- * The resolved parameters of a sample as JSON, in the shape of the HTTP contract's `params`. Called from
- * main's thread. Files of the command line carry them, so that any of them can be made again: by the daemon
- * from the JSON as it stands (initial noise from a file travels as the tensor `x_T` beside it).
+ * The resolved parameters of a sample as JSON, in the shape of the HTTP contract's `params`. Called
+ * from main's thread. Files of the command line carry them, so that any of them can be made again:
+ * by the daemon from the JSON as it stands (initial noise from a file travels as the tensor `x_T`
+ * beside it).
  */
 #include <jansson.h>
 
@@ -66,8 +67,9 @@ static json_t *exclude_value(const struct els_selection_spec *from)
 {
     if (from->num_exclude_images == 0 && from->num_exclude_classes == 0)
         return json_null();
-    return json_pack("{s:o, s:o}", "images", integers(from->exclude_images, from->num_exclude_images),
-                     "classes", integers(from->exclude_classes, from->num_exclude_classes));
+    return json_pack("{s:o, s:o}", "images",
+                     integers(from->exclude_images, from->num_exclude_images), "classes",
+                     integers(from->exclude_classes, from->num_exclude_classes));
 }
 
 static json_t *outputs_value(unsigned outputs)
@@ -96,23 +98,18 @@ char *cli_params_json(const struct cli_spec *s)
     json_t *root;
     char *text = NULL;
 
-    root = json_pack("{s:s, s:s, s:s, s:o, s:I, s:i, s:s, s:s, s:o, s:o, s:I, s:o, s:s, s:o, s:f, s:o}",
-                     "bank", els_bank_info(spec->bank)->name,
-                     "machine", els_machine_name(spec->machine),
-                     "candidates", els_candidates_name(spec->candidates),
-                     "label", from->label < 0 ? json_null() : json_integer(from->label),
-                     "num_images", (json_int_t)spec->num_images,
-                     "num_inference_steps", spec->num_inference_steps,
-                     "start_step", spec->start_step == ELS_START_FULL ? "full" : "paper",
-                     "sampler", spec->sampler == ELS_DDPM ? "ddpm" : "ddim",
-                     "noise_schedule", schedule_value(s),
-                     "scales", scales_value(s),
-                     "seed", (json_int_t)spec->seed,
-                     "exclude", exclude_value(from),
-                     "noise", spec->x_T ? "x_T" : els_noise_name(spec->noise),
-                     "max_samples", positive_or_null(from->max_samples),
-                     "tolerance", spec->tolerance,
-                     "outputs", outputs_value(s->outputs));
+    root = json_pack(
+        "{s:s, s:s, s:s, s:o, s:I, s:i, s:s, s:s, s:o, s:o, s:I, s:o, s:s, s:o, s:f, s:o}", "bank",
+        els_bank_info(spec->bank)->name, "machine", els_machine_name(spec->machine), "candidates",
+        els_candidates_name(spec->candidates), "label",
+        from->label < 0 ? json_null() : json_integer(from->label), "num_images",
+        (json_int_t)spec->num_images, "num_inference_steps", spec->num_inference_steps,
+        "start_step", spec->start_step == ELS_START_FULL ? "full" : "paper", "sampler",
+        spec->sampler == ELS_DDPM ? "ddpm" : "ddim", "noise_schedule", schedule_value(s), "scales",
+        scales_value(s), "seed", (json_int_t)spec->seed, "exclude", exclude_value(from), "noise",
+        spec->x_T ? "x_T" : els_noise_name(spec->noise), "max_samples",
+        positive_or_null(from->max_samples), "tolerance", spec->tolerance, "outputs",
+        outputs_value(s->outputs));
     if (root)
         text = json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(17));
     json_decref(root);

@@ -1,12 +1,13 @@
 /*
- * The bar and the signals. cli_progress_poll is called from any worker thread; the rest from main's.
+ * The bar and the signals. cli_progress_poll is called from any worker thread; the rest from
+ * main's.
  *
- * Instead of a handler, which could only set a global, the signals are blocked and looked for with sigpending.
- * A signal that the parent chose to ignore (nohup, a shell's background job) is left alone: blocked, it would
- * become pending.
+ * Instead of a handler, which could only set a global, the signals are blocked and looked for with
+ * sigpending. A signal that the parent chose to ignore (nohup, a shell's background job) is left
+ * alone: blocked, it would become pending.
  *
- * The bar is drawn on stderr when that is a terminal, ten times a second at most; who finds the lock taken
- * goes on without drawing.
+ * The bar is drawn on stderr when that is a terminal, ten times a second at most; who finds the
+ * lock taken goes on without drawing.
  */
 #include "progress.h"
 
@@ -106,7 +107,8 @@ static void draw(const struct cli_progress *p, double done, double elapsed)
                   clock_text(elapsed, spent));
     /* The first second says too little about the rest. */
     if (done > 0 && elapsed >= 1)
-        snprintf(line + n, sizeof(line) - (size_t)n, ", %s left", clock_text(elapsed / done - elapsed, left));
+        snprintf(line + n, sizeof(line) - (size_t)n, ", %s left",
+                 clock_text(elapsed / done - elapsed, left));
     fprintf(stderr, "\r%s\033[K", line);
     fflush(stderr);
 }

@@ -10,9 +10,9 @@
  *     }
  *     cli_progress_end(&p);
  *
- * Signals: SIGINT, SIGTERM and SIGHUP stay pending while work runs; cli_progress_poll sees them and asks
- * the work to stop. When all is cleaned up, main lets them through (cli_signals_release), so that the process
- * ends by the signal, as a shell expects.
+ * Signals: SIGINT, SIGTERM and SIGHUP stay pending while work runs; cli_progress_poll sees them and
+ * asks the work to stop. When all is cleaned up, main lets them through (cli_signals_release), so
+ * that the process ends by the signal, as a shell expects.
  */
 #ifndef CLI_PROGRESS_H
 #define CLI_PROGRESS_H

@@ -1,8 +1,9 @@
 /*
  * The three forms of a result. Called from main's thread, between the sampler's steps.
  *
- * A .safetensors file is laid out before the first step and then filled in place, step by step: memory
- * does not grow with the number of steps, and a full disk is noticed by the step that fills it.
+ * A .safetensors file is laid out before the first step and then filled in place, step by step:
+ * memory does not grow with the number of steps, and a full disk is noticed by the step that fills
+ * it.
  */
 #include "result.h"
 
@@ -31,8 +32,8 @@ int cli_form_of(const char *path, enum cli_form *out, struct els_error *err)
             return 0;
         }
     }
-    return els_fail(err, ELS_EINVAL, "output", "the output \"%.200s\" must end in .png, .npy or .safetensors",
-                    path);
+    return els_fail(err, ELS_EINVAL, "output",
+                    "the output \"%.200s\" must end in .png, .npy or .safetensors", path);
 }
 
 /* ---- png ---- */
@@ -51,12 +52,14 @@ static int make_picture(struct els_buffer *png, const struct cli_result *r, cons
         status = els_picture_write_png(png, &p, text, 1);
     els_picture_deinit(&p);
     if (status == ELS_ELIMIT)
-        return els_fail(err, status, "output",
-                        "%lld images at zoom %d make a picture of more than %d pixels; ask for fewer, or "
-                        "for .npy or .safetensors",
-                        (long long)r->num_images, r->zoom, ELS_PICTURE_MAX_PIXELS);
+        return els_fail(
+            err, status, "output",
+            "%lld images at zoom %d make a picture of more than %d pixels; ask for fewer, or "
+            "for .npy or .safetensors",
+            (long long)r->num_images, r->zoom, ELS_PICTURE_MAX_PIXELS);
     if (status < 0)
-        return els_fail(err, status, "output", "cannot make the picture: %s", els_status_text(status));
+        return els_fail(err, status, "output", "cannot make the picture: %s",
+                        els_status_text(status));
     return 0;
 }
 
@@ -84,8 +87,9 @@ static int write_npy(struct cli_result *r, const float *images, struct els_error
     if (status == 0)
         status = cli_output_write(&r->file, header.data, header.size, err);
     if (status == 0)
-        status = cli_output_write(&r->file, images,
-                                  (size_t)r->num_images * els_shape_values(r->shape) * sizeof(float), err);
+        status = cli_output_write(
+            &r->file, images, (size_t)r->num_images * els_shape_values(r->shape) * sizeof(float),
+            err);
     els_buffer_deinit(&header);
     return status;
 }
@@ -125,9 +129,10 @@ static size_t image_values(const struct cli_result *r, size_t i)
     return els_tensor_count(&r->tensor[i].tensor) / (size_t)r->num_images;
 }
 
-/* One image's row `row` of `values` values in tensor `name`, for every image; nothing when it is not kept. */
-static int write_rows(struct cli_result *r, const char *name, const float *from, size_t values, int row,
-                      struct els_error *err)
+/* One image's row `row` of `values` values in tensor `name`, for every image; nothing when it is
+ * not kept. */
+static int write_rows(struct cli_result *r, const char *name, const float *from, size_t values,
+                      int row, struct els_error *err)
 {
     size_t i = 0;
     int status = 0;
@@ -164,7 +169,8 @@ static int write_header(struct cli_result *r, struct els_error *err)
     return status;
 }
 
-static int begin_safetensors(struct cli_result *r, const struct els_sampler *sampler, struct els_error *err)
+static int begin_safetensors(struct cli_result *r, const struct els_sampler *sampler,
+                             struct els_error *err)
 {
     size_t values = els_shape_values(r->shape);
     uint64_t end;
@@ -186,8 +192,9 @@ static int begin_safetensors(struct cli_result *r, const struct els_sampler *sam
 
 /* ---- the face ---- */
 
-int cli_result_open(struct cli_result *r, const char *path, enum cli_form form, const struct cli_spec *spec,
-                    const struct els_sampler *sampler, int zoom, struct els_error *err)
+int cli_result_open(struct cli_result *r, const char *path, enum cli_form form,
+                    const struct cli_spec *spec, const struct els_sampler *sampler, int zoom,
+                    struct els_error *err)
 {
     struct els_buffer trial = ELS_BUFFER_INIT(MAX_PNG_BYTES);
     int status;
@@ -211,7 +218,8 @@ int cli_result_open(struct cli_result *r, const char *path, enum cli_form form, 
     return status;
 }
 
-int cli_result_step(struct cli_result *r, const struct els_sampler *sampler, int s, struct els_error *err)
+int cli_result_step(struct cli_result *r, const struct els_sampler *sampler, int s,
+                    struct els_error *err)
 {
     size_t values = els_shape_values(r->shape);
     int status = 0;
@@ -222,11 +230,13 @@ int cli_result_step(struct cli_result *r, const struct els_sampler *sampler, int
     if (status == 0)
         status = write_rows(r, "xt", els_sampler_x(sampler), values, s + 1, err);
     if (status == 0)
-        status = write_rows(r, "entropy", els_sampler_entropy(sampler), values / (size_t)r->shape.c, s, err);
+        status = write_rows(r, "entropy", els_sampler_entropy(sampler), values / (size_t)r->shape.c,
+                            s, err);
     return status;
 }
 
-int cli_result_commit(struct cli_result *r, const struct els_sampler *sampler, struct els_error *err)
+int cli_result_commit(struct cli_result *r, const struct els_sampler *sampler,
+                      struct els_error *err)
 {
     const float *images = els_sampler_x(sampler);
     int status;

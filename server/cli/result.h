@@ -43,14 +43,17 @@ struct cli_result {
 /* The form that the path's ending asks for; a sentence lists the three. */
 int cli_form_of(const char *path, enum cli_form *out, struct els_error *err);
 
-/* Opens the file and writes what is known before the first step, so that what cannot work fails before the work.
- * `spec` is borrowed until deinit; its `outputs` are complete. */
-int cli_result_open(struct cli_result *r, const char *path, enum cli_form form, const struct cli_spec *spec,
-                    const struct els_sampler *sampler, int zoom, struct els_error *err);
+/* Opens the file and writes what is known before the first step, so that what cannot work fails
+ * before the work. `spec` is borrowed until deinit; its `outputs` are complete. */
+int cli_result_open(struct cli_result *r, const char *path, enum cli_form form,
+                    const struct cli_spec *spec, const struct els_sampler *sampler, int zoom,
+                    struct els_error *err);
 /* Keeps what was asked for of step s, which ran last. */
-int cli_result_step(struct cli_result *r, const struct els_sampler *sampler, int s, struct els_error *err);
+int cli_result_step(struct cli_result *r, const struct els_sampler *sampler, int s,
+                    struct els_error *err);
 /* Writes the images; the file appears. */
-int cli_result_commit(struct cli_result *r, const struct els_sampler *sampler, struct els_error *err);
+int cli_result_commit(struct cli_result *r, const struct els_sampler *sampler,
+                      struct els_error *err);
 /* Without a commit nothing is left. */
 void cli_result_deinit(struct cli_result *r);
 

@@ -1,6 +1,6 @@
 /*
- * els sample: images from noise. Runs on main's thread and a pool; the sampler does the work, this file
- * connects options, progress and the result's file.
+ * els sample: images from noise. Runs on main's thread and a pool; the sampler does the work, this
+ * file connects options, progress and the result's file.
  */
 #include <stdio.h>
 
@@ -12,11 +12,13 @@
 static const struct cli_option *const tables[] = {cli_sample_options, cli_choice_options, NULL};
 
 static const char *const examples[] = {
-    "four digits, enlarged", "els sample --num-images 4 --seed 7 --zoom 4 -o digits.png",
+    "four digits, enlarged",
+    "els sample --num-images 4 --seed 7 --zoom 4 -o digits.png",
     "a circular network's theory, on a bank of your own, with everything kept",
     "els sample --bank mnist.safetensors --machine els --scales mnist-resnet-circular --outputs "
     "image,x0,xt,entropy -o run.safetensors",
-    "sevens only, without the images 12 and 40", "els sample --label 7 --exclude-images 12,40 -o seven.png",
+    "sevens only, without the images 12 and 40",
+    "els sample --label 7 --exclude-images 12,40 -o seven.png",
     NULL,
 };
 
@@ -24,10 +26,11 @@ static const struct cli_command command = {
     .name = "sample",
     .operands = "",
     .summary = "draw images from a bank with a score machine",
-    .details = "The result is a .png (a grid when there are several images; the resolved parameters are in its "
-               "text chunk \"els\"), a .npy (float32 [N,C,H,W] in [-1,1]) or a .safetensors (tensors images "
-               "[N,C,H,W], x0 [N,S,C,H,W], xt [N,S+1,C,H,W], entropy [N,S,H,W] as asked for; the parameters are "
-               "in its metadata). The same seed gives the same bytes, whatever else is asked for.",
+    .details = "The result is a .png (a grid when there are several images; the resolved "
+               "parameters are in its text chunk \"els\"), a .npy (float32 [N,C,H,W] in [-1,1]) "
+               "or a .safetensors (tensors images [N,C,H,W], x0 [N,S,C,H,W], xt [N,S+1,C,H,W], "
+               "entropy [N,S,H,W] as asked for; the parameters are in its metadata). The same "
+               "seed gives the same bytes, whatever else is asked for.",
     .tables = tables,
     .examples = examples,
 };
@@ -39,14 +42,15 @@ static int check_form(struct cli_spec *s, const struct cli_sample_options *o, en
     if (form != CLI_PNG && o->zoom)
         return els_fail(err, ELS_EINVAL, "zoom", "--zoom is for .png results only");
     if (form != CLI_SAFETENSORS && (s->outputs & ~(unsigned)CLI_OUTPUT_IMAGE))
-        return els_fail(err, ELS_EINVAL, "outputs", "--outputs other than image need a .safetensors result");
+        return els_fail(err, ELS_EINVAL, "outputs",
+                        "--outputs other than image need a .safetensors result");
     if (s->outputs == 0)
         s->outputs = form == CLI_SAFETENSORS ? CLI_OUTPUT_IMAGE | CLI_OUTPUT_X0 : CLI_OUTPUT_IMAGE;
     return 0;
 }
 
-static int run_steps(struct els_sampler *sampler, struct els_pool *pool, struct cli_result *result, int quiet,
-                     double *seconds, struct els_error *err)
+static int run_steps(struct els_sampler *sampler, struct els_pool *pool, struct cli_result *result,
+                     int quiet, double *seconds, struct els_error *err)
 {
     int steps = els_sampler_num_steps(sampler), status = 0;
     struct cli_progress progress;
@@ -68,8 +72,8 @@ static int run_steps(struct els_sampler *sampler, struct els_pool *pool, struct 
     return status;
 }
 
-static void print_summary(const struct cli_spec *s, const struct els_sampler *sampler, const char *path,
-                          double seconds)
+static void print_summary(const struct cli_spec *s, const struct els_sampler *sampler,
+                          const char *path, double seconds)
 {
     const struct els_sample_spec *spec = &s->spec;
     struct els_shape shape = els_bank_info(spec->bank)->shape;
@@ -82,7 +86,8 @@ static void print_summary(const struct cli_spec *s, const struct els_sampler *sa
         fprintf(stderr, "seed %llu, ", (unsigned long long)spec->seed);
     fprintf(stderr, "%s on %lld images of %s, %d steps, %.1f s (kernel %s)\n",
             els_machine_name(spec->machine), (long long)els_sampler_num_bank_images(sampler),
-            els_bank_info(spec->bank)->name, els_sampler_num_steps(sampler), seconds, els_engine_kernel());
+            els_bank_info(spec->bank)->name, els_sampler_num_steps(sampler), seconds,
+            els_engine_kernel());
     if (spec->tolerance > 0)
         fprintf(stderr, "every value of every estimate is within %.3g of the exact one\n",
                 els_sampler_certified_error(sampler));
@@ -115,7 +120,8 @@ static int sample(const struct cli_sample_options *o, struct els_error *err)
         els_fail(err, status, "threads", "cannot start %lld threads", (long long)o->choice.threads);
         goto out;
     }
-    status = cli_result_open(&result, o->choice.output, form, &s, sampler, o->zoom ? (int)o->zoom : 1, err);
+    status = cli_result_open(&result, o->choice.output, form, &s, sampler,
+                             o->zoom ? (int)o->zoom : 1, err);
     if (status == 0)
         status = run_steps(sampler, pool, &result, o->choice.quiet, &seconds, err);
     if (status == 0)

@@ -1,6 +1,6 @@
 /*
- * From options to a checked els_sample_spec: opens the bank, resolves class names, the scales and the number
- * of steps. Called from main's thread before the work starts.
+ * From options to a checked els_sample_spec: opens the bank, resolves class names, the scales and
+ * the number of steps. Called from main's thread before the work starts.
  *
  * Ranges of single options were checked by the option table; what depends on the bank or on two
  * options is checked here or by the library.
@@ -30,13 +30,14 @@ static int find_class(const struct els_bank *bank, const char *name, size_t size
     char text[MAX_NAME];
 
     if (size >= sizeof(text))
-        return els_fail(err, ELS_ENOENT, "label", "no class has a name as long as \"%.60s...\"", name);
+        return els_fail(err, ELS_ENOENT, "label", "no class has a name as long as \"%.60s...\"",
+                        name);
     snprintf(text, sizeof(text), "%.*s", (int)size, name);
     return els_bank_find_class(bank, text, out, err);
 }
 
-static int read_classes(struct els_selection_spec *out, int64_t **classes, const struct els_bank *bank,
-                        const char *text, struct els_error *err)
+static int read_classes(struct els_selection_spec *out, int64_t **classes,
+                        const struct els_bank *bank, const char *text, struct els_error *err)
 {
     size_t most = strlen(text) + 1, n = 0;
     int r = 0;
@@ -57,8 +58,9 @@ static int read_classes(struct els_selection_spec *out, int64_t **classes, const
     return r;
 }
 
-int cli_selection_read(struct els_selection_spec *out, int64_t **classes, const struct els_bank *bank,
-                       const struct cli_choice *choice, struct els_error *err)
+int cli_selection_read(struct els_selection_spec *out, int64_t **classes,
+                       const struct els_bank *bank, const struct cli_choice *choice,
+                       struct els_error *err)
 {
     int r = 0;
 
@@ -124,7 +126,8 @@ static int read_steps(struct cli_spec *s, const struct cli_sample_options *o, st
 
 /* ---- the initial noise ---- */
 
-static int take_noise(struct cli_spec *s, const struct els_tensor *x, const char *path, struct els_error *err)
+static int take_noise(struct cli_spec *s, const struct els_tensor *x, const char *path,
+                      struct els_error *err)
 {
     struct els_shape shape = els_bank_info(s->spec.bank)->shape;
     const int64_t *tail = x->dims + (x->ndim == 4);
@@ -134,12 +137,14 @@ static int take_noise(struct cli_spec *s, const struct els_tensor *x, const char
     if ((x->ndim != 3 && x->ndim != 4) || n < 1 || n > ELS_MAX_NUM_IMAGES || tail[0] != shape.c ||
         tail[1] != shape.h || tail[2] != shape.w || x->dtype == ELS_U8)
         return els_fail(err, ELS_EINVAL, "noise",
-                        "%.120s holds %s %s; it must be floats [N, %d, %d, %d] with N from 1 to %d", path,
-                        els_dtype_name(x->dtype), els_tensor_shape_text(x, text, sizeof(text)), shape.c,
-                        shape.h, shape.w, ELS_MAX_NUM_IMAGES);
+                        "%.120s holds %s %s; it must be floats [N, %d, %d, %d] with N from 1 to %d",
+                        path, els_dtype_name(x->dtype),
+                        els_tensor_shape_text(x, text, sizeof(text)), shape.c, shape.h, shape.w,
+                        ELS_MAX_NUM_IMAGES);
     if (s->spec.num_images && s->spec.num_images != n)
-        return els_fail(err, ELS_EINVAL, "noise", "%.120s holds %lld images, but --num-images is %lld", path,
-                        (long long)n, (long long)s->spec.num_images);
+        return els_fail(err, ELS_EINVAL, "noise",
+                        "%.120s holds %lld images, but --num-images is %lld", path, (long long)n,
+                        (long long)s->spec.num_images);
     s->x_T = els_alloc_array(els_tensor_count(x), sizeof(float));
     if (!s->x_T)
         return els_fail(err, ELS_ENOMEM, "noise", "out of memory");
@@ -238,7 +243,8 @@ int cli_spec_read(struct cli_spec *s, const struct cli_sample_options *o, struct
     if (r == 0)
         r = els_bank_open(&s->spec.bank, o->choice.bank, err);
     if (r == 0)
-        r = cli_selection_read(&s->spec.selection, &s->exclude_classes, s->spec.bank, &o->choice, err);
+        r = cli_selection_read(&s->spec.selection, &s->exclude_classes, s->spec.bank, &o->choice,
+                               err);
     if (r == 0)
         r = read_scales(s, o->scales, err);
     if (r == 0)

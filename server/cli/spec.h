@@ -25,8 +25,10 @@ struct cli_choice {
 };
 
 #define CLI_CHOICE_DEFAULTS                                                                        \
-    {.bank = "digits", .machine = ELS_MACHINE_BBELS, .candidates = ELS_CANDIDATES_WRAPPED,         \
-     .noise_schedule = ELS_COSINE}
+    {                                                                                              \
+        .bank = "digits", .machine = ELS_MACHINE_BBELS, .candidates = ELS_CANDIDATES_WRAPPED,      \
+        .noise_schedule = ELS_COSINE                                                               \
+    }
 
 /* Offsets are those of a struct cli_choice that stands first in the command's struct. */
 extern const struct cli_option cli_choice_options[];
@@ -39,7 +41,10 @@ struct cli_sample_options {
     int64_t steps, seed, num_images, zoom; /* 0, and −1 for the seed: not given */
 };
 
-#define CLI_SAMPLE_DEFAULTS {.choice = CLI_CHOICE_DEFAULTS, .seed = -1}
+#define CLI_SAMPLE_DEFAULTS                                                                        \
+    {                                                                                              \
+        .choice = CLI_CHOICE_DEFAULTS, .seed = -1                                                  \
+    }
 
 extern const struct cli_option cli_sample_options[];
 
@@ -55,12 +60,13 @@ enum cli_output_bit {
 const char *cli_output_word(int i);
 
 struct cli_spec {
-    struct els_sample_spec spec; /* every pointer is owned by this struct, but alpha_bar by the options */
+    /* Every pointer is owned by this struct, but alpha_bar by the options. */
+    struct els_sample_spec spec;
     int64_t *exclude_classes;
     float *x_T;
-    const char *preset;          /* the scales' name, when they are a preset */
+    const char *preset; /* the scales' name, when they are a preset */
     size_t alpha_bar_count;
-    unsigned outputs;            /* 0: not given */
+    unsigned outputs; /* 0: not given */
 };
 
 /* `o` must outlive *s. On failure *s is still to be deinitialised. */
@@ -70,11 +76,12 @@ void cli_spec_deinit(struct cli_spec *s);
 /*
  * Fills *out from the choice; *classes is a new array that *out points to (free()), or NULL.
  */
-int cli_selection_read(struct els_selection_spec *out, int64_t **classes, const struct els_bank *bank,
-                       const struct cli_choice *choice, struct els_error *err);
+int cli_selection_read(struct els_selection_spec *out, int64_t **classes,
+                       const struct els_bank *bank, const struct cli_choice *choice,
+                       struct els_error *err);
 
-/* params.c: resolved and complete, so that sending them to the daemon repeats the job. A new string, or NULL
- * when out of memory. */
+/* params.c: resolved and complete, so that sending them to the daemon repeats the job. A new
+ * string, or NULL when out of memory. */
 char *cli_params_json(const struct cli_spec *s);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * The option tables of sample and denoise: names, bounds and words, in the order that help prints them. Read
- * only.
+ * The option tables of sample and denoise: names, bounds and words, in the order that help prints
+ * them. Read only.
  */
 #include "spec.h"
 
@@ -31,7 +31,8 @@ static const char *sampler_word(int i)
 
 static const char *noise_word(int i)
 {
-    return i == ELS_NOISE_TORCH || i == ELS_NOISE_NUMPY ? els_noise_name((enum els_noise_kind)i) : NULL;
+    return i == ELS_NOISE_TORCH || i == ELS_NOISE_NUMPY ? els_noise_name((enum els_noise_kind)i)
+                                                        : NULL;
 }
 
 const char *cli_output_word(int i)
@@ -44,8 +45,10 @@ const char *cli_output_word(int i)
 #define AT(member) offsetof(struct cli_choice, member)
 
 const struct cli_option cli_choice_options[] = {
-    {"bank", 'b', "FILE|NAME", CLI_TEXT, AT(bank), .help = "a .safetensors bank, or a built-in one"},
-    {"machine", 'm', "NAME", CLI_WORD, AT(machine), .word = machine_word, .help = "the score machine"},
+    {"bank", 'b', "FILE|NAME", CLI_TEXT, AT(bank),
+     .help = "a .safetensors bank, or a built-in one"},
+    {"machine", 'm', "NAME", CLI_WORD, AT(machine), .word = machine_word,
+     .help = "the score machine"},
     {"candidates", 0, "RULE", CLI_WORD, AT(candidates), .word = candidates_word,
      .help = "which patches the machine els takes"},
     {"label", 'l', "CLASS", CLI_TEXT, AT(label),
@@ -59,7 +62,8 @@ const struct cli_option cli_choice_options[] = {
     {"noise-schedule", 0, "NAME", CLI_WORD, AT(noise_schedule), .word = schedule_word,
      .help = "the noise level over time"},
     {"tolerance", 0, "E", CLI_REAL, AT(tolerance), 0, 1,
-     .help = "skip work as long as every pixel of every estimate is certified within E; 0 is exact"},
+     .help =
+         "skip work as long as every pixel of every estimate is certified within E; 0 is exact"},
     {"threads", 'j', "N", CLI_INTEGER, AT(threads), 0, ELS_MAX_THREADS,
      .help = "0 is one per core; the result is the same bytes for any number"},
     {"kernel", 0, "NAME", CLI_TEXT, AT(kernel),
@@ -81,15 +85,16 @@ const struct cli_option cli_sample_options[] = {
     {"steps", 0, "N", CLI_INTEGER, AT(steps), 2, ELS_MAX_INFERENCE_STEPS,
      .help = "by default as many as a scale list has entries, else 20"},
     {"scales", 0, "SCALES", CLI_TEXT, AT(scales),
-     .help = "locality scales P: a preset's name, one odd number, or a list with one per step, 3,3,5,...; by "
-             "default the bank's own, else mnist-resnet-zeros; is and es ignore them"},
+     .help = "locality scales P: a preset's name, one odd number, or a list with one per step, "
+             "3,3,5,...; by default the bank's own, else mnist-resnet-zeros; is and es ignore "
+             "them"},
     {"start-step", 0, "WHERE", CLI_WORD, AT(start_step), .word = start_step_word,
      .help = "paper runs steps n-1 ... 1 from unit noise, full runs n ... 1"},
     {"sampler", 0, "NAME", CLI_WORD, AT(sampler), .word = sampler_word,
      .help = "ddim is deterministic, ddpm adds noise at every step"},
     {"alpha-bar", 0, "A0,A1,...", CLI_REALS, AT(alpha_bar), 0, 1,
-     .help = "explicit noise levels instead of --noise-schedule: one more than steps, falling, entry i for "
-             "t = i/steps"},
+     .help = "explicit noise levels instead of --noise-schedule: one more than steps, falling, "
+             "entry i for t = i/steps"},
     {"noise", 0, "KIND", CLI_WORD, AT(noise), .word = noise_word,
      .help = "whose generator draws the initial noise"},
     {"noise-file", 0, "X.npy", CLI_TEXT, AT(noise_file),

@@ -1,9 +1,9 @@
 /*
  * Noise against PyTorch's and NumPy's own numbers.
  *
- * Torch: over 13 million numbers (425 seeds up to 2⁵³−1 with six calls each, 5 seeds of 2,000,000) the
- * largest difference from PyTorch 1.13's AVX2 path was 3 ulp, or 4.8e-7; calls for fewer than 16 numbers
- * were equal. NumPy: 12 million numbers, all equal, bit for bit.
+ * Torch: over 13 million numbers (425 seeds up to 2⁵³−1 with six calls each, 5 seeds of 2,000,000)
+ * the largest difference from PyTorch 1.13's AVX2 path was 3 ulp, or 4.8e-7; calls for fewer than
+ * 16 numbers were equal. NumPy: 12 million numbers, all equal, bit for bit.
  */
 #include <jansson.h>
 #include <math.h>
@@ -92,7 +92,8 @@ START_TEST(test_numpy_matches_numpy)
 }
 END_TEST
 
-static void check_ends(const json_t *want, const float *got, int ulp, const char *what, uint64_t seed)
+static void check_ends(const json_t *want, const float *got, int ulp, const char *what,
+                       uint64_t seed)
 {
     size_t i;
     json_t *value;

@@ -64,7 +64,8 @@ START_TEST(test_nearest_and_ties)
     struct els_scales s = {0};
 
     /* Given out of order: sorted inside. */
-    ck_assert_int_eq(els_scales_from_pairs(&s, 3, (double[]){0.5, 0.25, 1}, (int[]){5, 3, 9}, NULL), 0);
+    ck_assert_int_eq(els_scales_from_pairs(&s, 3, (double[]){0.5, 0.25, 1}, (int[]){5, 3, 9}, NULL),
+                     0);
     ck_assert_int_eq(s.is_list, 0);
     ck_assert_int_eq(els_scales_at(&s, 0), 3);
     ck_assert_int_eq(els_scales_at(&s, 0.37), 3);
@@ -140,7 +141,8 @@ static void refuse(const char *text, int code, const char *says)
     struct els_error err = {0};
 
     ck_assert_msg(els_scales_parse(&s, text, &err) == code, "\"%s\" gave %d", text, err.code);
-    ck_assert_msg(strstr(err.message, says), "\"%s\": \"%s\" lacks \"%s\"", text, err.message, says);
+    ck_assert_msg(strstr(err.message, says), "\"%s\": \"%s\" lacks \"%s\"", text, err.message,
+                  says);
     ck_assert_str_eq(err.field, "scales");
     ck_assert_int_eq(s.n, -7);
 }

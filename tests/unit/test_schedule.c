@@ -68,7 +68,8 @@ START_TEST(test_values)
         ck_assert_msg(fabs(beta - values[i].beta) <= relative * values[i].beta,
                       "%s(%g): beta %.17g, not %.17g", els_schedule_name(s), values[i].t, beta,
                       values[i].beta);
-        ck_assert_msg(fabs(alpha_bar - values[i].alpha_bar) <= relative * values[i].alpha_bar + vanishing,
+        ck_assert_msg(fabs(alpha_bar - values[i].alpha_bar) <=
+                          relative * values[i].alpha_bar + vanishing,
                       "%s(%g): alpha_bar %.17g, not %.17g", els_schedule_name(s), values[i].t,
                       alpha_bar, values[i].alpha_bar);
     }
@@ -86,7 +87,8 @@ START_TEST(test_monotone_and_complementary)
             ck_assert_double_eq_tol(a + b, 1, 4e-16);
             ck_assert(a >= 0 && a <= 1 && b >= 0 && b <= 1);
             if (i > 0)
-                ck_assert_double_lt(a, els_schedule_alpha_bar((enum els_schedule)s, (i - 1) / 1000.0));
+                ck_assert_double_lt(a,
+                                    els_schedule_alpha_bar((enum els_schedule)s, (i - 1) / 1000.0));
         }
     }
 }
