@@ -17,7 +17,8 @@
 struct srv_config;
 struct srv_banks;
 
-/* Loads the configured banks, or the built-in ones when none is configured. The error names the bank. */
+/* Loads the configured banks, or the built-in ones when none is configured. The error names the
+ * bank. */
 int srv_banks_new(struct srv_banks **out, const struct srv_config *config, struct els_error *err);
 struct srv_banks *srv_banks_free(struct srv_banks *banks);
 /* A reference, or NULL. `name` NULL: the default bank (the first configured, else digits). */
@@ -27,8 +28,8 @@ struct els_bank *srv_banks_at(struct srv_banks *banks, size_t i, char name[64]);
 /* "digits, shapes, two-tone", for messages. Returns `out`. */
 const char *srv_banks_names(struct srv_banks *banks, char *out, size_t size);
 
-/* Every bank as the capabilities tell it: name, shape, num_images, class names, scales, url. A new reference,
- * or NULL when out of memory. */
+/* Every bank as the capabilities tell it: name, shape, num_images, class names, scales, url. A new
+ * reference, or NULL when out of memory. */
 json_t *srv_banks_summary(struct srv_banks *banks);
 
 /* Routes under /v1/banks. */

@@ -1,14 +1,15 @@
 /*
- * config: every setting of the daemon. One table in config.c declares each key's name, type, bounds,
- * default and one-line doc, and drives the TOML file, the environment (ELSD_<KEY>), the flags (--key), --help,
- * --check-config, and the test that config.example.toml covers every key.
+ * config: every setting of the daemon. One table in config_keys.c declares each key's name, type,
+ * bounds, default and one-line doc, and drives the TOML file, the environment (ELSD_<KEY>), the
+ * flags (--key), --help, --check-config, and the test that config.example.toml covers every key.
  *
  *     struct srv_config config;
  *     if (srv_config_load(&config, argc, argv, &exit_now, &err) < 0)
  *         …
  *     srv_config_deinit(&config);
  *
- * Flags override the environment, the environment overrides the file, the file overrides the defaults.
+ * Flags override the environment, the environment overrides the file, the file overrides the
+ * defaults.
  */
 #ifndef SRV_CONFIG_H
 #define SRV_CONFIG_H
@@ -27,41 +28,42 @@ struct srv_config_bank {
 
 struct srv_config {
     /* listening */
-    char *bind;                  /* "127.0.0.1" */
-    int64_t port;                /* 8080; 0: any free one */
-    int64_t http_threads;        /* 2 */
-    int64_t max_connections;     /* 1024 */
+    char *bind;                          /* "127.0.0.1" */
+    int64_t port;                        /* 8080; 0: any free one */
+    int64_t http_threads;                /* 2 */
+    int64_t max_connections;             /* 1024 */
     int64_t max_connections_per_address; /* 0: as max_connections */
-    int64_t max_body_bytes;      /* 64 MiB */
-    int64_t upload_timeout;      /* seconds for a whole request, 30 */
-    char *allowed_hosts;         /* "": host names that a reverse proxy may pass on, comma-separated */
-    char *cors_origins;          /* "": origins that may read answers from a browser, comma-separated */
-    bool allow_unauthenticated;  /* false: a bind beyond loopback without API keys is refused */
-    char *port_file;             /* "": where the bound port is written once the daemon is ready */
+    int64_t max_body_bytes;              /* 64 MiB */
+    int64_t upload_timeout;              /* seconds for a whole request, 30 */
+    char *allowed_hosts; /* "": host names that a reverse proxy may pass on, comma-separated */
+    char *cors_origins;  /* "": origins that may read answers from a browser, comma-separated */
+    bool allow_unauthenticated; /* false: a bind beyond loopback without API keys is refused */
+    char *port_file;            /* "": where the bound port is written once the daemon is ready */
     /* work */
-    int64_t threads;             /* 0: all cores */
-    char *kernel;                /* "auto", or a kernel's name */
-    int64_t queue_length;        /* 64 */
-    int64_t sync_timeout;        /* seconds that /v1/samples waits, 120 */
-    int64_t max_num_images;      /* per job, 64 */
+    int64_t threads;                 /* 0: all cores */
+    char *kernel;                    /* "auto", or a kernel's name */
+    int64_t queue_length;            /* 64 */
+    int64_t sync_timeout;            /* seconds that /v1/samples waits, 120 */
+    int64_t max_num_images;          /* per job, 64 */
     int64_t max_num_inference_steps; /* 5000 */
-    int64_t max_result_bytes;    /* a job's tensors in all, 512 MiB: 413 beyond it */
+    int64_t max_result_bytes;        /* a job's tensors in all, 512 MiB: 413 beyond it */
     /* keeping */
-    char *state_dir;             /* "": results are kept in memory only; created 0700 if absent */
-    int64_t retention_seconds;   /* finished jobs are kept so long, 7 days */
-    int64_t retention_bytes;     /* and so much in all, 2 GiB */
+    char *state_dir;           /* "": results are kept in memory only; created 0700 if absent */
+    int64_t retention_seconds; /* finished jobs are kept so long, 7 days */
+    int64_t retention_bytes;   /* and so much in all, 2 GiB */
     /* telling */
-    char *log_level;             /* debug info warning error */
-    char *log_format;            /* text json */
+    char *log_level;  /* debug info warning error */
+    char *log_format; /* text json */
     /* banks, in order */
     struct srv_config_bank *banks;
     size_t num_banks;
 };
 
-/* Reads flags, environment and file. 0, or a negative status with a sentence. `argv` may hold --help, --version,
- * --check-config or --print-example-config: then *exit_now is set and what they print has been printed.
- * *out is always left so that srv_config_deinit may be called. */
-int srv_config_load(struct srv_config *out, int argc, char **argv, int *exit_now, struct els_error *err);
+/* Reads flags, environment and file. 0, or a negative status with a sentence. `argv` may hold
+ * --help, --version, --check-config or --print-example-config: then *exit_now is set and what they
+ * print has been printed. *out is always left so that srv_config_deinit may be called. */
+int srv_config_load(struct srv_config *out, int argc, char **argv, int *exit_now,
+                    struct els_error *err);
 void srv_config_deinit(struct srv_config *config);
 
 /* Appends config.example.toml: every key with its meaning, range and default. */

@@ -1,7 +1,8 @@
 """Turns the page's files into C: embed.py OUTPUT FOLDER FILE…
 
-Each file becomes an array, an entry of srv_assets and a GET route at its path below FOLDER; index.html is "/".
-The ETag is a digest of the content, so a browser keeps a file exactly as long as it stays the same.
+Each file becomes an array, an entry of srv_assets and a GET route at its path below FOLDER;
+index.html is "/". The ETag is a digest of the content, so a browser keeps a file exactly as long
+as it stays the same.
 """
 import hashlib
 import pathlib
@@ -34,10 +35,12 @@ def main(output, folder, *files):
             path = "/"
         tag = hashlib.sha256(content).hexdigest()[:32]
         arrays.append(array(f"asset_{number}", content))
-        assets.append(f'    {{"{path}", "{TYPES[file.suffix]}", "{tag}", asset_{number}, {len(content)}}},\n')
+        assets.append(f'    {{"{path}", "{TYPES[file.suffix]}", "{tag}", asset_{number}, '
+                      f'{len(content)}}},\n')
         routes.append(f'    {{"GET", "{path}", srv_assets_serve, SRV_ROUTE_OPEN}},\n')
     pathlib.Path(output).write_text(
-        '/* Made by embed.py from the files of the page. */\n#include "assets.h"\n\n' + "\n".join(arrays) +
+        '/* Made by embed.py from the files of the page. */\n#include "assets.h"\n\n' +
+        "\n".join(arrays) +
         "\nconst struct srv_asset srv_assets[] = {\n" + "".join(assets) + "    {0},\n};\n" +
         "\nconst struct srv_route srv_assets_routes[] = {\n" + "".join(routes) + "    {0},\n};\n")
 

@@ -17,13 +17,13 @@
  *         {0},
  *     };
  *
- * Which thread: libmicrohttpd's threads parse, check framing, collect the bounded body and send. They never
- * compute and never block: every handler runs in the back room, a small pool of threads (backroom.c), while the
- * connection is suspended, except routes marked SRV_ROUTE_INLINE (health, metrics),
- * which must only read memory and run at once.
+ * Which thread: libmicrohttpd's threads parse, check framing, collect the bounded body and send.
+ * They never compute and never block: every handler runs in the back room, a small pool of threads
+ * (backroom.c), while the connection is suspended, except routes marked SRV_ROUTE_INLINE (health,
+ * metrics), which must only read memory and run at once.
  *
- * A handler that has to wait (a job to finish) parks: see srv_response_park. A handler whose answer is a
- * stream hands over a source: see srv_response_stream. Neither occupies a thread meanwhile.
+ * A handler that has to wait (a job to finish) parks: see srv_response_park. A handler whose answer
+ * is a stream hands over a source: see srv_response_stream. Neither occupies a thread meanwhile.
  */
 #ifndef SRV_HTTP_H
 #define SRV_HTTP_H
@@ -62,19 +62,22 @@ const char *srv_request_arg(const struct srv_request *req, size_t i);
 const char *srv_request_header(const struct srv_request *req, const char *name);
 /* A query argument, percent-decoded, or NULL. */
 const char *srv_request_query(const struct srv_request *req, const char *name);
-/* An integer query argument: true, and *out is it (or `otherwise` when absent); false, and a 422 is in `res`,
- * when it is not a whole number in [min,max]. */
-bool srv_request_query_int(const struct srv_request *req, struct srv_response *res, const char *name,
-                           int64_t min, int64_t max, int64_t otherwise, int64_t *out);
+/* An integer query argument: true, and *out is it (or `otherwise` when absent); false, and a 422 is
+ * in `res`, when it is not a whole number in [min,max]. */
+bool srv_request_query_int(const struct srv_request *req, struct srv_response *res,
+                           const char *name, int64_t min, int64_t max, int64_t otherwise,
+                           int64_t *out);
 /* The whole body; size 0 when there was none. */
 const void *srv_request_body(const struct srv_request *req, size_t *size);
-/* Media type of the body, lower case, without parameters; "application/json" when no header was sent. */
+/* Media type of the body, lower case, without parameters; "application/json" when no header was
+ * sent. */
 const char *srv_request_content_type(const struct srv_request *req);
-/* The body as a JSON object (an empty body is {}). A new reference, or NULL and the problem is in `res`: 400
- * not JSON, duplicate keys, deeper than 64 levels, a number that overflows; 415; 422 not an object. */
+/* The body as a JSON object (an empty body is {}). A new reference, or NULL and the problem is in
+ * `res`: 400 not JSON, duplicate keys, deeper than 64 levels, a number that overflows; 415; 422 not
+ * an object. */
 json_t *srv_request_json(const struct srv_request *req, struct srv_response *res);
-/* The best of `offers` (NULL-terminated media types, the server's favourite first) for the Accept header, by RFC 9110
- * (q-values, wildcards); NULL and a 406 in `res` when none is acceptable. */
+/* The best of `offers` (NULL-terminated media types, the server's favourite first) for the Accept
+ * header, by RFC 9110 (q-values, wildcards); NULL and a 406 in `res` when none is acceptable. */
 const char *srv_request_accepts(const struct srv_request *req, struct srv_response *res,
                                 const char *const *offers);
 /* Seconds of `Prefer: wait=N`, or −1. */
@@ -98,17 +101,18 @@ void srv_response_static(struct srv_response *res, int status, const char *conte
                          const void *bytes, size_t size);
 /* Adds a header; both copied. */
 void srv_response_header(struct srv_response *res, const char *name, const char *value);
-/* Caps what an answer from memory may be cached as: sets ETag from `tag`, and turns the answer into 304 when
- * If-None-Match names it. Call before the body is made: true means "answered, return now". */
+/* Tags an answer that is always the same: sets ETag, and turns the answer into a 304 when
+ * If-None-Match names the tag. Call before the body is made: true means "answered, return now". */
 bool srv_response_etag(struct srv_request *req, struct srv_response *res, const char *tag);
 
 /*
- * RFC 9457 problem+json: type, title, status, detail, instance, code, request_id. `code` is a stable
- * snake_case word; the text is one sentence for a person.
+ * RFC 9457 problem+json: type, title, status, detail, instance, code, request_id. `code` is a
+ * stable snake_case word; the text is one sentence for a person.
  */
 void srv_problem(struct srv_response *res, int status, const char *code, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
-/* Adds to `errors` of the problem begun before: a JSON pointer ("/scales/3", "#" for the whole) and a sentence. */
+/* Adds to `errors` of the problem begun before: a JSON pointer ("/scales/3", "#" for the whole) and
+ * a sentence. */
 void srv_problem_error(struct srv_response *res, const char *pointer, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* The usual 422: detail and one error with the pointer. */
@@ -116,21 +120,23 @@ void srv_problem_invalid(struct srv_response *res, const char *pointer, const ch
     __attribute__((format(printf, 3, 4)));
 
 /*
- * Parks: the handler will be run again, with the same request, when the waker is woken or `timeout_ms` has
- * passed (srv_request_timed_out is then true), or the daemon drains. `state` comes back from
- * srv_request_state; free_state is called exactly once when the request ends, also when the client has hung up.
- * To miss nothing: ref the waker, register it where it will be woken, look once more at what you wait for, then park.
+ * Parks: the handler will be run again, with the same request, when the waker is woken or
+ * `timeout_ms` has passed (srv_request_timed_out is then true), or the daemon drains. `state` comes
+ * back from srv_request_state; free_state is called exactly once when the request ends, also when
+ * the client has hung up. To miss nothing: ref the waker, register it where it will be woken, look
+ * once more at what you wait for, then park.
  */
 struct srv_waker *srv_request_waker(struct srv_request *req);
-void srv_response_park(struct srv_request *req, struct srv_response *res, int timeout_ms, void *state,
-                       void (*free_state)(void *state));
+void srv_response_park(struct srv_request *req, struct srv_response *res, int timeout_ms,
+                       void *state, void (*free_state)(void *state));
 void *srv_request_state(const struct srv_request *req);
 bool srv_request_timed_out(const struct srv_request *req);
 
 /*
- * Streams: `read` is called on an HTTP thread, so it must only copy memory: it writes up to `size` bytes and returns
- * how many, 0 for "nothing now" (it is called again once the request's waker is woken, or with ping
- * = true when 15 s have passed in silence), or −1 for the end. `free` is called exactly once.
+ * Streams: `read` is called on an HTTP thread, so it must only copy memory: it writes up to `size`
+ * bytes and returns how many, 0 for "nothing now" (it is called again once the request's waker is
+ * woken, or with ping = true when 15 s have passed in silence), or −1 for the end. `free` is called
+ * exactly once.
  */
 struct srv_stream {
     ssize_t (*read)(void *user, char *out, size_t size, bool ping);
@@ -158,13 +164,15 @@ struct srv_route {
 
 struct srv_http;
 
-/* Binds and serves the tables (NULL-terminated; each ends with an all-zero route). A GET route answers HEAD too;
- * an unknown path is 404; a known path with another method 405 + Allow; OPTIONS is answered here. */
+/* Binds and serves the tables (NULL-terminated; each ends with an all-zero route). A GET route
+ * answers HEAD too; an unknown path is 404; a known path with another method 405 + Allow; OPTIONS
+ * is answered here. */
 int srv_http_start(struct srv_http **out, struct srv_daemon *daemon,
                    const struct srv_route *const *tables);
 /* The port that was bound (for port 0). */
 int srv_http_port(const struct srv_http *http);
-/* Stops accepting, wakes everything parked, lets answers under way finish for up to `grace_ms`, frees. Returns NULL. */
+/* Stops accepting, wakes everything parked, lets answers under way finish for up to `grace_ms`,
+ * frees. Returns NULL. */
 struct srv_http *srv_http_stop(struct srv_http *http, int grace_ms);
 
 #endif

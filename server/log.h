@@ -4,9 +4,10 @@
  *     srv_log(daemon->log, SRV_INFO, "job_finished", "id", job_id, "status", "succeeded",
  *             "seconds", srv_log_number(buf, 1.25), NULL);
  *
- * Text: `2026-01-02T03:04:05.678Z info job_finished id=ab12 status=succeeded seconds=1.25`; JSON with
- * log_format = "json": one object per line with time, level, event and the fields (all strings
- * except those from srv_log_number). Values are escaped: a client can never forge a line. Any thread.
+ * Text: `2026-01-02T03:04:05.678Z info job_finished id=ab12 status=succeeded seconds=1.25`; JSON
+ * with log_format = "json": one object per line with time, level, event and the fields (all strings
+ * except those from srv_log_number). Values are escaped: a client can never forge a line. Any
+ * thread.
  */
 #ifndef SRV_LOG_H
 #define SRV_LOG_H
