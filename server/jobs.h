@@ -34,6 +34,9 @@ struct srv_jobs_counts {
 };
 struct srv_jobs_counts srv_jobs_counts(const struct srv_jobs *jobs);
 
+/* Could the store be written to, the last time it was tried? Never waits. */
+bool srv_jobs_store_works(const struct srv_jobs *jobs);
+
 /* The sampling body as GET /v1/capabilities describes it: {"defaults": {…}, "limits": {…}, "outputs": […]}.
  * A new reference; NULL when out of memory. */
 json_t *srv_jobs_capabilities(const struct srv_daemon *daemon);

@@ -1,0 +1,132 @@
+/*
+ * What a sampling request may say, as GET /v1/capabilities tells it: made from the same table that reads the requests,
+ * so it cannot be wrong about it. Called from the back room; no state.
+ */
+#include <string.h>
+
+#include "config.h"
+#include "daemon.h"
+#include "jobs.h"
+#include "params_fields.h"
+
+/* The words that a field may hold. */
+static json_t *words(const struct srv_field *f)
+{
+    json_t *list = json_array();
+    const char *word;
+
+    for (int i = 0; list && (word = f->choice(i)); i++) {
+        if (json_array_append_new(list, json_string(word)) < 0) {
+            json_decref(list);
+            return NULL;
+        }
+    }
+    return list;
+}
+
+static json_t *field_words(const char *name)
+{
+    for (const struct srv_field *f = srv_fields; f->name; f++)
+        if (strcmp(f->name, name) == 0)
+            return words(f);
+    return NULL;
+}
+
+/* What an empty body means here, resolved; the seed stays null. */
+static json_t *defaults(const struct srv_daemon *daemon)
+{
+    json_t *body = json_object(), *resolved = NULL;
+    struct srv_params_source source = {.banks = daemon->banks, .limits = srv_limits_of(daemon->config), .body = body};
+    struct srv_params *params = NULL;
+    struct srv_faults faults;
+
+    if (body && srv_params_new(&params, &source, &faults) == 0)
+        resolved = json_loads(params->json, 0, NULL);
+    if (resolved)
+        json_object_set_new(resolved, "seed", json_null());
+    srv_params_free(params);
+    json_decref(body);
+    return resolved ? resolved : json_object();
+}
+
+static json_t *fields(const struct srv_limits *limits)
+{
+    json_t *list = json_array();
+
+    for (const struct srv_field *f = srv_fields; list && f->name; f++) {
+        json_t *json = json_pack("{s:s, s:s, s:o, s:s}", "name", f->name, "type", f->type, "default",
+                                 json_loads(f->fallback, JSON_DECODE_ANY, NULL), "doc", f->doc);
+
+        if (json && f->max > 0) {
+            json_object_set_new(json, "min", json_integer(f->min));
+            json_object_set_new(json, "max", json_integer(srv_field_max(f, limits)));
+        }
+        if (json && f->choice)
+            json_object_set_new(json, "values", words(f));
+        if (!json || json_array_append_new(list, json) < 0) {
+            json_decref(list);
+            return NULL;
+        }
+    }
+    return list;
+}
+
+/* {"min":…,"max":…} of every number, and what bounds a request as a whole. */
+static json_t *limits_json(const struct srv_config *config, const struct srv_limits *limits)
+{
+    json_t *json = json_pack("{s:{s:I}, s:{s:I}, s:{s:I}, s:{s:I}}", "body_bytes", "max",
+                             (json_int_t)config->max_body_bytes, "result_bytes", "max",
+                             (json_int_t)config->max_result_bytes, "queue_length", "max",
+                             (json_int_t)config->queue_length, "sync_timeout", "max",
+                             (json_int_t)config->sync_timeout);
+
+    for (const struct srv_field *f = srv_fields; json && f->name; f++)
+        if (f->max > 0)
+            json_object_set_new(json, f->name,
+                                json_pack("{s:I, s:I}", "min", (json_int_t)f->min, "max",
+                                          (json_int_t)srv_field_max(f, limits)));
+    return json;
+}
+
+static json_t *machines(void)
+{
+    json_t *list = json_array();
+
+    for (int i = 0; list && i < ELS_MACHINE_COUNT; i++) {
+        enum els_machine m = (enum els_machine)i;
+
+        json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:o}", "name", els_machine_name(m), "summary",
+                                              els_machine_summary(m), "uses_p", els_machine_uses_p(m), "candidates",
+                                              m == ELS_MACHINE_ELS ? field_words("candidates") : json_null()));
+    }
+    return list;
+}
+
+static json_t *presets(void)
+{
+    enum { ENTRIES = 20 };
+    json_t *list = json_array();
+    const char *name;
+
+    for (int i = 0; list && (name = els_scales_preset_name(i)); i++) {
+        json_t *t = json_array(), *p = json_array();
+
+        for (int k = 0; k < ENTRIES; k++) {
+            json_array_append_new(t, json_real((double)k / ENTRIES));
+            json_array_append_new(p, json_integer(els_scales_preset(i)[k]));
+        }
+        json_array_append_new(list, json_pack("{s:s, s:o, s:o}", "name", name, "t", t, "p", p));
+    }
+    return list;
+}
+
+json_t *srv_jobs_capabilities(const struct srv_daemon *daemon)
+{
+    struct srv_limits limits = srv_limits_of(daemon->config);
+
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:[s,s]}", "defaults", defaults(daemon),
+                     "limits", limits_json(daemon->config, &limits), "fields", fields(&limits), "machines",
+                     machines(), "candidates", field_words("candidates"), "samplers", field_words("sampler"),
+                     "start_steps", field_words("start_step"), "noise_schedules", field_words("noise_schedule"),
+                     "outputs", field_words("outputs"), "presets", presets(), "noise", "torch", "numpy");
+}

@@ -1,0 +1,321 @@
+/*
+ * The sampling body: every field with good values, bad ones and both bounds; all mistakes at once; and resolved
+ * parameters, sent again, resolve to themselves.
+ */
+#include <string.h>
+
+#include "base64.h"
+#include "npy.h"
+#include "params.h"
+#include "unit.h"
+
+static struct srv_banks *banks;
+static const struct srv_limits limits = {
+    .max_num_images = 8, .max_num_inference_steps = 500, .max_result_bytes = 1 << 20};
+
+static void setup(void)
+{
+    static char digits[] = "digits", other[] = "other", two_tone[] = "two-tone";
+    struct srv_config_bank list[] = {{digits, digits}, {other, two_tone}};
+    struct srv_config config = {.banks = list, .num_banks = 2};
+    struct els_error err = {0};
+
+    if (!banks && srv_banks_new(&banks, &config, &err) < 0)
+        ck_abort_msg("%s", err.message);
+}
+
+static struct srv_params *read_source(const char *text, const struct srv_params_source *from, struct srv_faults *faults)
+{
+    json_error_t error;
+    json_t *body = json_loads(text, 0, &error);
+    struct srv_params_source source = from ? *from : (struct srv_params_source){0};
+    struct srv_params *params = NULL;
+
+    setup();
+    ck_assert_msg(body != NULL, "%s: %s", error.text, text);
+    source.banks = banks;
+    source.limits = limits;
+    source.body = body;
+    if (srv_params_new(&params, &source, faults) == 0)
+        ck_assert_uint_eq(faults->count, 0);
+    else
+        ck_assert_uint_gt(faults->count, 0);
+    json_decref(body);
+    return params;
+}
+
+static struct srv_params *good(const char *text)
+{
+    struct srv_faults faults;
+    struct srv_params *params = read_source(text, NULL, &faults);
+
+    ck_assert_msg(params != NULL, "%s: %s %s", text, faults.fault[0].pointer, faults.fault[0].detail);
+    return params;
+}
+
+/* Exactly one fault, at this pointer. */
+static void bad(const char *text, const char *pointer)
+{
+    struct srv_faults faults;
+    struct srv_params *params = read_source(text, NULL, &faults);
+
+    ck_assert_msg(params == NULL, "accepted: %s", text);
+    ck_assert_msg(strcmp(faults.fault[0].pointer, pointer) == 0 && faults.count == 1, "%s: %zu faults, at %s: %s", text,
+                  faults.count, faults.fault[0].pointer, faults.fault[0].detail);
+    ck_assert_int_eq(faults.status, 422);
+}
+
+START_TEST(test_defaults)
+{
+    struct srv_params *p = good("{}");
+
+    ck_assert_int_eq(p->spec.machine, ELS_MACHINE_BBELS);
+    ck_assert_int_eq(p->spec.num_inference_steps, 20);
+    ck_assert_int_eq(p->num_steps, 19);
+    ck_assert_int_eq(p->spec.num_images, 1);
+    ck_assert_int_eq(p->spec.selection.label, -1);
+    ck_assert_uint_eq(p->outputs, SRV_OUTPUT_IMAGE | SRV_OUTPUT_X0);
+    ck_assert_uint_le(p->spec.seed, UINT32_MAX);
+    ck_assert_ptr_nonnull(strstr(p->json, "\"bank\":\"digits\""));
+    ck_assert_uint_eq(p->result_bytes, 4 * 1024 * (1 + 19));
+    srv_params_free(p);
+}
+END_TEST
+
+/* What resolved parameters say, said again, is the same. */
+START_TEST(test_resolved_twice)
+{
+    static const char *const bodies[] = {
+        "{}",
+        "{\"machine\":\"els\",\"candidates\":\"valid\",\"label\":\"3\",\"scales\":[3,3,5],\"seed\":7}",
+        "{\"machine\":\"is\",\"num_images\":3,\"start_step\":\"full\",\"sampler\":\"ddpm\",\"noise\":\"numpy\"}",
+        "{\"bank\":\"other\",\"scales\":{\"t\":[0.1,0.75],\"p\":[3,7]},\"tolerance\":0.01,\"max_samples\":2}",
+        "{\"noise_schedule\":{\"alpha_bar\":[1,0.7,0.1]},\"exclude\":{\"images\":[1,2],\"classes\":[\"4\",5]}}",
+        "{\"scales\":\"celeba-unet-zeros\",\"outputs\":[\"entropy\",\"xt\"],\"client_ref\":\"a \\\"b\\\" \\u00e9\"}",
+    };
+
+    for (size_t i = 0; i < sizeof(bodies) / sizeof(*bodies); i++) {
+        struct srv_params *first = good(bodies[i]), *second = good(first->json);
+
+        ck_assert_str_eq(first->json, second->json);
+        ck_assert_uint_eq(first->spec.seed, second->spec.seed);
+        srv_params_free(first);
+        srv_params_free(second);
+    }
+}
+END_TEST
+
+START_TEST(test_every_field_bad)
+{
+    static const char *const cases[][2] = {
+        {"{\"bank\":\"mnist\"}", "/bank"},
+        {"{\"bank\":null}", "/bank"},
+        {"{\"bank\":3}", "/bank"},
+        {"{\"machine\":\"ELS\"}", "/machine"},
+        {"{\"machine\":null}", "/machine"},
+        {"{\"candidates\":\"open\"}", "/candidates"},
+        {"{\"label\":10}", "/label"},
+        {"{\"label\":-1}", "/label"},
+        {"{\"label\":\"wasp\"}", "/label"},
+        {"{\"label\":1.5}", "/label"},
+        {"{\"label\":true}", "/label"},
+        {"{\"num_images\":0}", "/num_images"},
+        {"{\"num_images\":9}", "/num_images"},
+        {"{\"num_images\":1.5}", "/num_images"},
+        {"{\"num_images\":null}", "/num_images"},
+        {"{\"num_inference_steps\":1}", "/num_inference_steps"},
+        {"{\"num_inference_steps\":501}", "/num_inference_steps"},
+        {"{\"num_inference_steps\":\"20\"}", "/num_inference_steps"},
+        {"{\"start_step\":\"half\"}", "/start_step"},
+        {"{\"sampler\":\"euler\"}", "/sampler"},
+        {"{\"noise_schedule\":\"cosinus\"}", "/noise_schedule"},
+        {"{\"noise_schedule\":{\"alpha_bar\":[1,0.5]}}", "/noise_schedule/alpha_bar"},
+        {"{\"noise_schedule\":{\"alpha_bar\":[1,0.5,0.5]}}", "/noise_schedule/alpha_bar/2"},
+        {"{\"noise_schedule\":{\"alpha_bar\":[1.1,0.5,0.2]}}", "/noise_schedule/alpha_bar/0"},
+        {"{\"noise_schedule\":{\"alpha_bar\":[1,0.5,0]}}", "/noise_schedule/alpha_bar/2"},
+        {"{\"noise_schedule\":{\"alpha_bar\":[1,0.5,0.1]},\"num_inference_steps\":3}", "/noise_schedule/alpha_bar"},
+        {"{\"scales\":2}", "/scales"},
+        {"{\"scales\":0}", "/scales"},
+        {"{\"scales\":2049}", "/scales"},
+        {"{\"scales\":null}", "/scales"},
+        {"{\"scales\":\"mnist\"}", "/scales"},
+        {"{\"scales\":[3,4,5]}", "/scales/1"},
+        {"{\"scales\":[3,3,5],\"num_inference_steps\":4}", "/scales"},
+        {"{\"scales\":{\"t\":[0.5],\"p\":[4]}}", "/scales/p/0"},
+        {"{\"scales\":{\"t\":[1.5],\"p\":[3]}}", "/scales/t/0"},
+        {"{\"scales\":{\"t\":[0.5,0.6],\"p\":[3]}}", "/scales/t"},
+        {"{\"scales\":{\"t\":[0.5],\"p\":[3],\"q\":[1]}}", "/scales/q"},
+        {"{\"machine\":\"els\",\"scales\":33}", "/scales"},
+        {"{\"seed\":-1}", "/seed"},
+        {"{\"seed\":9007199254740992}", "/seed"},
+        {"{\"seed\":9007199254740991,\"num_images\":2}", "/seed"},
+        {"{\"seed\":0.5}", "/seed"},
+        {"{\"exclude\":[]}", "/exclude"},
+        {"{\"exclude\":{\"pictures\":[1]}}", "/exclude/pictures"},
+        {"{\"exclude\":{\"images\":[-1]}}", "/exclude/images/0"},
+        {"{\"exclude\":{\"images\":[0,100000000]}}", "/exclude/images/1"},
+        {"{\"exclude\":{\"classes\":[10]}}", "/exclude/classes/0"},
+        {"{\"exclude\":{\"classes\":[0,1,2,3,4,5,6,7,8,9]}}", "/exclude"},
+        {"{\"noise\":\"jax\"}", "/noise"},
+        {"{\"noise\":3}", "/noise"},
+        {"{\"noise\":{\"npy_base64\":\"####\"}}", "/noise/npy_base64"},
+        {"{\"noise\":{\"npy_base64\":\"AAAA\"}}", "/noise/npy_base64"},
+        {"{\"max_samples\":0}", "/max_samples"},
+        {"{\"tolerance\":-0.5}", "/tolerance"},
+        {"{\"tolerance\":2}", "/tolerance"},
+        {"{\"tolerance\":\"0\"}", "/tolerance"},
+        {"{\"outputs\":[]}", "/outputs"},
+        {"{\"outputs\":[\"image\",\"mosaic\"]}", "/outputs/1"},
+        {"{\"client_ref\":7}", "/client_ref"},
+        {"{\"num_image\":3}", "/num_image"},
+        {"{\"a/b~c\":3}", "/a~1b~0c"},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
+        bad(cases[i][0], cases[i][1]);
+}
+END_TEST
+
+START_TEST(test_bounds_good)
+{
+    static const char *const bodies[] = {
+        "{\"num_images\":8}",
+        "{\"num_images\":2.0}",
+        "{\"num_inference_steps\":2}",
+        "{\"num_inference_steps\":500,\"outputs\":[\"image\"]}",
+        "{\"seed\":0}",
+        "{\"seed\":9007199254740991}",
+        "{\"seed\":9007199254740990,\"num_images\":2}",
+        "{\"tolerance\":1}",
+        "{\"label\":9}",
+        "{\"label\":null,\"seed\":null,\"max_samples\":null,\"exclude\":null,\"client_ref\":null}",
+        "{\"scales\":2047}",
+        "{\"scales\":1}",
+        "{\"machine\":\"els\",\"scales\":31}",
+    };
+
+    for (size_t i = 0; i < sizeof(bodies) / sizeof(*bodies); i++)
+        srv_params_free(good(bodies[i]));
+}
+END_TEST
+
+START_TEST(test_all_faults_at_once)
+{
+    struct srv_faults faults;
+    struct srv_params *p = read_source("{\"machine\":1,\"seed\":-1,\"mashine\":2,\"scales\":[2],\"tolerance\":9}", NULL,
+                                       &faults);
+
+    ck_assert_ptr_null(p);
+    ck_assert_uint_eq(faults.count, 5);
+    ck_assert_ptr_nonnull(strstr(faults.fault[0].detail, "did you mean \"machine\"?"));
+}
+END_TEST
+
+START_TEST(test_faults_are_bounded)
+{
+    struct srv_faults faults;
+    json_t *body = json_object();
+    char name[8], *text;
+
+    for (int i = 0; i < 100; i++) {
+        snprintf(name, sizeof(name), "x%d", i);
+        json_object_set_new(body, name, json_true());
+    }
+    text = json_dumps(body, 0);
+    ck_assert_ptr_null(read_source(text, NULL, &faults));
+    ck_assert_uint_eq(faults.count, SRV_MAX_FAULTS);
+    ck_assert_uint_eq(faults.left_out, 100 - SRV_MAX_FAULTS);
+    free(text);
+    json_decref(body);
+}
+END_TEST
+
+START_TEST(test_too_large)
+{
+    struct srv_faults faults;
+
+    /* 8 images × 30 values of 1024 float32: just over 1 MiB with 32 of them, under it with 31. */
+    ck_assert_ptr_null(read_source("{\"num_images\":8,\"num_inference_steps\":33}", NULL, &faults));
+    ck_assert_int_eq(faults.status, 413);
+    ck_assert_str_eq(faults.code, "result_too_large");
+    srv_params_free(good("{\"num_images\":8,\"num_inference_steps\":32}"));
+}
+END_TEST
+
+START_TEST(test_uploaded_noise)
+{
+    static float x[2 * 1024];
+    const int64_t dims[] = {2, 1, 32, 32};
+    struct els_tensor t = els_tensor_view(ELS_F32, 4, dims, x);
+    struct els_buffer npy = ELS_BUFFER_INIT(1 << 20), text = ELS_BUFFER_INIT(1 << 20);
+    struct srv_params_source from = {.stored_noise = &t};
+    struct srv_faults faults;
+    struct srv_params *p;
+
+    x[3] = 0.5f;
+    p = read_source("{\"noise\":\"x_T\"}", &from, &faults);
+    ck_assert_ptr_nonnull(p);
+    ck_assert_int_eq(p->spec.num_images, 2);
+    ck_assert(p->noise_from_tensor && p->spec.x_T[3] == 0.5f);
+    srv_params_free(p);
+    ck_assert_ptr_null(read_source("{\"noise\":\"x_T\",\"num_images\":3}", &from, &faults));
+    ck_assert_str_eq(faults.fault[0].pointer, "/noise");
+    x[5] = 1.0f / 0.0f;
+    ck_assert_ptr_null(read_source("{\"noise\":\"x_T\"}", &from, &faults));
+    ck_assert_ptr_nonnull(strstr(faults.fault[0].detail, "not finite"));
+
+    x[5] = 0;
+    ck_assert_int_eq(els_npy_write(&npy, &t), 0);
+    ck_assert_int_eq(els_buffer_append(&text, "{\"noise\":{\"npy_base64\":\"", 24), 0);
+    ck_assert_int_eq(srv_base64_encode(&text, npy.data, npy.size), 0);
+    ck_assert_int_eq(els_buffer_append(&text, "\"}}", 4), 0);
+    p = good((const char *)text.data);
+    ck_assert(!p->noise_from_tensor && p->spec.x_T[3] == 0.5f);
+    srv_params_free(good(p->json));
+    srv_params_free(p);
+    els_buffer_deinit(&npy);
+    els_buffer_deinit(&text);
+}
+END_TEST
+
+START_TEST(test_caption)
+{
+    struct srv_params *p = good("{\"seed\":5,\"num_images\":3,\"client_ref\":\"secret\"}");
+    struct srv_params *alone = good("{\"seed\":7,\"client_ref\":\"other\"}");
+    char *third = srv_params_caption(p->json, 2), *same = srv_params_caption(alone->json, 0);
+
+    ck_assert_str_eq(third, same);
+    ck_assert_ptr_null(strstr(third, "secret"));
+    free(third);
+    free(same);
+    srv_params_free(p);
+    srv_params_free(alone);
+}
+END_TEST
+
+START_TEST(test_base64)
+{
+    static const char *const texts[] = {"", "Zg==", "Zm8=", "Zm9v", "Zm9vYg==", "Zm9vYmE=", "Zm9vYmFy"}; /* RFC 4648, 10 */
+    static const char *const wrong[] = {"Z", "Zg=", "Zh==", "Zm9=", "Z===", "=Zg=", "Zm 9", "Zg==Zg=="};
+    struct els_buffer b = ELS_BUFFER_INIT(64);
+
+    for (size_t n = 0; n < sizeof(texts) / sizeof(*texts); n++) {
+        ck_assert_int_eq(srv_base64_encode(&b, "foobar", n), 0);
+        ck_assert_mem_eq(b.data ? (char *)b.data : "", texts[n], strlen(texts[n]));
+        ck_assert_uint_eq(b.size, strlen(texts[n]));
+        els_buffer_deinit(&b);
+        ck_assert_int_eq(srv_base64_decode(&b, texts[n], strlen(texts[n])), 0);
+        ck_assert_uint_eq(b.size, n);
+        ck_assert_mem_eq(b.data ? (char *)b.data : "", "foobar", n);
+        els_buffer_deinit(&b);
+    }
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
+        ck_assert_int_eq(srv_base64_decode(&b, wrong[i], strlen(wrong[i])), ELS_EFORMAT);
+        els_buffer_deinit(&b);
+    }
+}
+END_TEST
+
+UNIT_MAIN("params", test_defaults, test_resolved_twice, test_every_field_bad, test_bounds_good,
+          test_all_faults_at_once, test_faults_are_bounded, test_too_large, test_uploaded_noise, test_caption,
+          test_base64)
