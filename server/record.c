@@ -1,0 +1,149 @@
+/*
+ * One job as plain data, and as the JSON that people and programs get. Any thread; no state.
+ */
+#include "record.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "clock.h"
+#include "error.h"
+
+static const char *const names[SRV_STATUS_COUNT] = {
+    [SRV_QUEUED] = "queued",       [SRV_RUNNING] = "running", [SRV_SUCCEEDED] = "succeeded",
+    [SRV_FAILED] = "failed",       [SRV_CANCELLED] = "cancelled",
+};
+
+const char *srv_status_name(enum srv_status status)
+{
+    return (unsigned)status < SRV_STATUS_COUNT ? names[status] : NULL;
+}
+
+int srv_status_parse(const char *name, enum srv_status *out)
+{
+    for (int i = 0; i < SRV_STATUS_COUNT; i++) {
+        if (strcmp(name, names[i]) == 0) {
+            *out = (enum srv_status)i;
+            return 0;
+        }
+    }
+    return ELS_ENOENT;
+}
+
+bool srv_status_ended(enum srv_status status)
+{
+    return status >= SRV_SUCCEEDED;
+}
+
+void srv_record_deinit(struct srv_record *record)
+{
+    free(record->params);
+    free(record->result);
+    free(record->error);
+    free(record->engine);
+    *record = (struct srv_record){0};
+}
+
+/* True when the copy failed. NULL copies to NULL. */
+static bool copy_text(char **out, const char *from)
+{
+    *out = from ? strdup(from) : NULL;
+    return from && !*out;
+}
+
+int srv_record_copy(struct srv_record *out, const struct srv_record *from)
+{
+    bool failed;
+
+    *out = *from;
+    failed = copy_text(&out->params, from->params);
+    failed |= copy_text(&out->result, from->result);
+    failed |= copy_text(&out->error, from->error);
+    failed |= copy_text(&out->engine, from->engine);
+    if (!failed)
+        return 0;
+    srv_record_deinit(out);
+    return ELS_ENOMEM;
+}
+
+/* ---- JSON ---- */
+
+static json_t *time_json(int64_t ms)
+{
+    char text[SRV_TIME_TEXT];
+
+    return ms ? json_string(srv_time_text(ms, text)) : json_null();
+}
+
+/* Stored JSON text as a value; NULL text is null. */
+static json_t *text_json(const char *text)
+{
+    return text ? json_loads(text, JSON_DECODE_ANY, NULL) : json_null();
+}
+
+static json_t *progress_json(const struct srv_record *record)
+{
+    const struct srv_progress *p = &record->progress;
+
+    if (record->status == SRV_SUCCEEDED)
+        return json_pack("{s:I, s:i, s:i, s:f}", "image", (json_int_t)record->num_images, "step",
+                         record->num_steps, "steps", record->num_steps, "eta_seconds", 0.0);
+    return json_pack("{s:I, s:i, s:i, s:o}", "image", (json_int_t)p->image, "step", p->step, "steps",
+                     record->num_steps, "eta_seconds",
+                     p->eta_seconds >= 0 && record->status == SRV_RUNNING ? json_real(p->eta_seconds)
+                                                                          : json_null());
+}
+
+static json_t *seeds_json(const struct srv_record *record)
+{
+    json_t *seeds = json_array();
+
+    for (int64_t i = 0; seeds && i < record->num_images; i++) {
+        if (json_array_append_new(seeds, json_integer((json_int_t)record->seed + i)) < 0) {
+            json_decref(seeds);
+            seeds = NULL;
+        }
+    }
+    return seeds;
+}
+
+static json_t *params_json(const struct srv_record *record, enum srv_record_detail detail)
+{
+    json_t *params = text_json(record->params);
+
+    if (params && detail == SRV_RECORD_BRIEF && json_is_object(json_object_get(params, "noise")) &&
+        json_object_set_new(params, "noise", json_string("uploaded")) < 0) {
+        json_decref(params);
+        return NULL;
+    }
+    return params;
+}
+
+json_t *srv_record_json(const struct srv_record *record, enum srv_record_detail detail)
+{
+    json_t *json = json_object();
+    int failed = !json;
+
+    if (failed)
+        return NULL;
+    failed |= json_object_set_new(json, "id", json_string(record->id));
+    failed |= json_object_set_new(json, "kind", json_string(record->kind));
+    failed |= json_object_set_new(json, "status", json_string(srv_status_name(record->status)));
+    failed |= json_object_set_new(json, "created_at", time_json(record->created));
+    failed |= json_object_set_new(json, "started_at", time_json(record->started));
+    failed |= json_object_set_new(json, "finished_at", time_json(record->finished));
+    failed |= json_object_set_new(json, "queue_position",
+                                  record->queue_position ? json_integer(record->queue_position) : json_null());
+    failed |= json_object_set_new(json, "progress", progress_json(record));
+    failed |= json_object_set_new(json, "params", params_json(record, detail));
+    failed |= json_object_set_new(json, "seeds", seeds_json(record));
+    if (detail == SRV_RECORD_WHOLE)
+        failed |= json_object_set_new(json, "result", text_json(record->result));
+    failed |= json_object_set_new(json, "error", text_json(record->error));
+    failed |= json_object_set_new(json, "engine", text_json(record->engine));
+    if (failed) {
+        json_decref(json);
+        return NULL;
+    }
+    return json;
+}

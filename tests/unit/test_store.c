@@ -1,0 +1,388 @@
+/*
+ * The store: acceptance, results, listing, removal and retention; and what it finds after a crash, in a damaged file,
+ * or while another process holds it.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "store.h"
+#include "unit.h"
+
+static char dir[64];
+
+static void make_dir(void)
+{
+    snprintf(dir, sizeof(dir), "/tmp/test_store.XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+}
+
+static void remove_dir(void)
+{
+    static const char *const names[] = {"jobs.sqlite3", "jobs.sqlite3-wal", "jobs.sqlite3-shm", "elsd.lock"};
+    char path[128];
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+        snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
+        unlink(path);
+    }
+    rmdir(dir);
+}
+
+static struct srv_store *open_store(const char *where)
+{
+    struct srv_store *store = NULL;
+    struct els_error err = {0};
+
+    if (srv_store_open(&store, where, &err) < 0)
+        ck_abort_msg("%s", err.message);
+    return store;
+}
+
+/* A job of two 1×2×2 images; its id repeats `digit`. */
+static struct srv_record record_of(char digit)
+{
+    struct srv_record r = {.kind = "sample", .created = 1000 + digit, .params = (char *)"{\"seed\":1}",
+                           .shape = {1, 2, 2}, .num_images = 2, .num_steps = 3, .outputs = 3, .seed = 1};
+
+    memset(r.id, digit, SRV_ID_SIZE - 1);
+    memset(r.bank_sha256, 'b', 64);
+    return r;
+}
+
+static void accept_one(struct srv_store *store, char digit, const char *key)
+{
+    struct srv_record r = record_of(digit);
+    struct els_error err = {0};
+    struct srv_acceptance a = {.record = &r, .idempotency_key = key, .body_sha256 = key ? "hash" : NULL};
+
+    ck_assert_msg(srv_store_accept(store, &a, &err) == 0, "%s", err.message);
+}
+
+static const float x0[2 * 12] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23};
+
+static void finish_one(struct srv_store *store, char digit, int64_t finished)
+{
+    struct srv_record r = record_of(digit);
+    struct srv_kept_tensor tensors[] = {{"x0", 12, x0}, {"xt", 16, NULL}};
+    struct srv_kept_picture pictures[] = {{(void *)"png0", 4, "hash0"}, {(void *)"png1", 4, "hash1"}};
+    struct srv_outcome o = {.status = SRV_SUCCEEDED, .finished = finished, .last_event = 7, .steps_done = 3,
+                            .result = "{\"r\":1}", .engine = "{}", .num_images = 2, .tensors = tensors,
+                            .num_tensors = 2, .pictures = pictures};
+    struct els_error err = {0};
+
+    ck_assert_msg(srv_store_finish(store, r.id, &o, &err) == 0, "%s", err.message);
+}
+
+static int get(struct srv_store *store, char digit, struct srv_record *out)
+{
+    struct srv_record r = record_of(digit);
+
+    return srv_store_get(store, r.id, out, NULL);
+}
+
+static void check_result(struct srv_store *store, char digit)
+{
+    struct srv_record r = record_of(digit), got = {0};
+    struct els_buffer png = ELS_BUFFER_INIT(64);
+    char sha[65];
+    float values[4];
+
+    ck_assert_int_eq(get(store, digit, &got), 0);
+    ck_assert_int_eq(got.status, SRV_SUCCEEDED);
+    ck_assert_str_eq(got.result, "{\"r\":1}");
+    ck_assert_ptr_null(got.error);
+    ck_assert_uint_eq(got.last_event, 7);
+    ck_assert_int_eq(got.shape.w, 2);
+    srv_record_deinit(&got);
+    /* Step 1 of image 1, without the rest. */
+    ck_assert_int_eq(srv_store_read_tensor(store, r.id, "x0", 1, 4, 4, values, NULL), 0);
+    ck_assert_mem_eq(values, &x0[12 + 4], sizeof(values));
+    ck_assert_int_eq(srv_store_read_tensor(store, r.id, "xt", 1, 0, 4, values, NULL), ELS_ENOENT);
+    ck_assert_int_eq(srv_store_read_tensor(store, r.id, "x0", 2, 0, 4, values, NULL), ELS_ENOENT);
+    ck_assert_int_eq(srv_store_read_tensor(store, r.id, "x0", 1, 9, 4, values, NULL), ELS_EFORMAT);
+    ck_assert_int_eq(srv_store_read_picture(store, r.id, 1, &png, sha, NULL), 0);
+    ck_assert_mem_eq(png.data, "png1", 4);
+    ck_assert_str_eq(sha, "hash1");
+    els_buffer_deinit(&png);
+}
+
+START_TEST(test_life_in_memory)
+{
+    struct srv_store *store = open_store("");
+    struct srv_record got = {0}, r = record_of('a');
+
+    accept_one(store, 'a', NULL);
+    ck_assert_int_eq(get(store, 'a', &got), 0);
+    ck_assert_int_eq(got.status, SRV_QUEUED);
+    ck_assert_str_eq(got.params, "{\"seed\":1}");
+    srv_record_deinit(&got);
+    ck_assert_int_eq(srv_store_start(store, r.id, 5000, NULL), 0);
+    ck_assert_int_eq(get(store, 'a', &got), 0);
+    ck_assert_int_eq(got.status, SRV_RUNNING);
+    ck_assert_int_eq(got.started, 5000);
+    srv_record_deinit(&got);
+    finish_one(store, 'a', 6000);
+    check_result(store, 'a');
+    ck_assert_int_eq(get(store, 'b', &got), ELS_ENOENT);
+    srv_store_close(store);
+}
+END_TEST
+
+/* An ended job does not change any more. */
+START_TEST(test_only_forward)
+{
+    struct srv_store *store = open_store("");
+    struct srv_record r = record_of('a');
+    struct srv_outcome cancelled = {.status = SRV_CANCELLED, .finished = 9000};
+
+    accept_one(store, 'a', NULL);
+    finish_one(store, 'a', 6000);
+    ck_assert_int_eq(srv_store_finish(store, r.id, &cancelled, NULL), ELS_ENOENT);
+    ck_assert_int_eq(srv_store_start(store, r.id, 1, NULL), 0);
+    check_result(store, 'a');
+    srv_store_close(store);
+}
+END_TEST
+
+START_TEST(test_idempotency)
+{
+    struct srv_store *store = open_store("");
+    struct srv_record r = record_of('b');
+    struct srv_acceptance a = {.record = &r, .idempotency_key = "k", .body_sha256 = "other"};
+    char id[SRV_ID_SIZE], hash[65];
+
+    ck_assert_int_eq(srv_store_find_key(store, "", "k", id, hash, NULL), ELS_ENOENT);
+    accept_one(store, 'a', "k");
+    ck_assert_int_eq(srv_store_accept(store, &a, NULL), SRV_STORE_TAKEN);
+    ck_assert_int_eq(srv_store_find_key(store, "", "k", id, hash, NULL), 0);
+    ck_assert_int_eq(id[0], 'a');
+    ck_assert_str_eq(hash, "hash");
+    ck_assert_int_eq(srv_store_find_key(store, "somebody", "k", id, hash, NULL), ELS_ENOENT);
+    accept_one(store, 'b', NULL); /* the refused one left nothing behind */
+    srv_store_close(store);
+}
+END_TEST
+
+static int note_id(void *user, const struct srv_record *record)
+{
+    char *out = user;
+
+    out[strlen(out)] = record->id[0];
+    return 0;
+}
+
+START_TEST(test_list)
+{
+    struct srv_store *store = open_store("");
+    struct srv_store_query query = {.status = -1, .before = INT64_MAX, .limit = 2};
+    char seen[8] = "";
+
+    for (const char *digit = "abcde"; *digit; digit++)
+        accept_one(store, *digit, NULL);
+    finish_one(store, 'c', 1);
+    ck_assert_int_eq(srv_store_list(store, &query, note_id, seen, NULL), 0);
+    ck_assert_str_eq(seen, "ed");
+    query = (struct srv_store_query){.status = SRV_QUEUED, .before = 5, .limit = 9};
+    memset(seen, 0, sizeof(seen));
+    ck_assert_int_eq(srv_store_list(store, &query, note_id, seen, NULL), 0);
+    ck_assert_str_eq(seen, "dba");
+    srv_store_close(store);
+}
+END_TEST
+
+START_TEST(test_remove_and_tombstone)
+{
+    struct srv_store *store = open_store("");
+    struct srv_record r = record_of('a'), got = {0};
+    float value;
+
+    accept_one(store, 'a', "k");
+    finish_one(store, 'a', 1);
+    ck_assert_int_eq(srv_store_remove(store, r.id, 5, NULL), 0);
+    ck_assert_int_eq(get(store, 'a', &got), SRV_STORE_GONE);
+    ck_assert_int_eq(srv_store_remove(store, r.id, 5, NULL), SRV_STORE_GONE);
+    ck_assert_int_eq(srv_store_remove(store, "nothing", 5, NULL), ELS_ENOENT);
+    ck_assert_int_eq(srv_store_read_tensor(store, r.id, "x0", 0, 0, 1, &value, NULL), ELS_ENOENT);
+    accept_one(store, 'b', "k"); /* its key is free again */
+    srv_store_close(store);
+}
+END_TEST
+
+START_TEST(test_retention)
+{
+    const int64_t day = 24 * 3600 * 1000;
+    struct srv_store *store = open_store("");
+    struct srv_record got = {0};
+
+    for (const char *digit = "abcd"; *digit; digit++)
+        accept_one(store, *digit, NULL);
+    finish_one(store, 'b', 10 * day);
+    finish_one(store, 'a', 20 * day);
+    finish_one(store, 'c', 30 * day);
+    ck_assert_int_eq(srv_store_sweep(store, 30 * day, 10 * 24 * 3600, 1 << 20, NULL), 1);
+    ck_assert_int_eq(get(store, 'b', &got), SRV_STORE_GONE);
+    ck_assert_int_eq(get(store, 'a', &got), 0); /* exactly as old as is allowed */
+    srv_record_deinit(&got);
+    /* A finished one takes 10 + 7 bytes of JSON, 96 of tensors and 8 of pictures, the queued one 10. */
+    ck_assert_int_eq(srv_store_sweep(store, 30 * day, 10 * 24 * 3600, 2 * 121 + 10, NULL), 0);
+    ck_assert_int_eq(srv_store_sweep(store, 30 * day, 10 * 24 * 3600, 2 * 121 + 9, NULL), 1);
+    ck_assert_int_eq(get(store, 'a', &got), SRV_STORE_GONE);
+    check_result(store, 'c');
+    /* Nothing that is unfinished ever goes; tombstones do. */
+    ck_assert_int_eq(srv_store_sweep(store, 60 * day, 1, 0, NULL), 1);
+    ck_assert_int_eq(get(store, 'd', &got), 0);
+    srv_record_deinit(&got);
+    ck_assert_int_eq(get(store, 'b', &got), ELS_ENOENT);
+    ck_assert_int_eq(srv_store_probe(store, NULL), 0);
+    srv_store_close(store);
+}
+END_TEST
+
+/* Killed without warning: what was accepted and finished is there, and the rest is unfinished, in order. */
+START_TEST(test_reopen_after_a_kill)
+{
+    struct srv_record got = {0};
+    struct srv_store *store;
+    pid_t child;
+    int status;
+
+    make_dir();
+    child = fork();
+    if (child == 0) {
+        struct srv_record n = record_of('n'), b = record_of('b');
+        struct srv_acceptance noisy = {.record = &n, .noise = x0, .noise_values = 8};
+
+        store = open_store(dir);
+        accept_one(store, 'c', NULL);
+        accept_one(store, 'b', NULL);
+        accept_one(store, 'a', NULL);
+        ck_assert_int_eq(srv_store_accept(store, &noisy, NULL), 0);
+        srv_store_start(store, b.id, 5, NULL);
+        finish_one(store, 'a', 6000);
+        raise(SIGKILL);
+    }
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert(WIFSIGNALED(status));
+
+    store = open_store(dir);
+    check_result(store, 'a');
+    ck_assert_int_eq(srv_store_next_unfinished(store, 0, &got, NULL), 0);
+    ck_assert_int_eq(got.id[0], 'c');
+    srv_record_deinit(&got);
+    ck_assert_int_eq(srv_store_next_unfinished(store, 1, &got, NULL), 0);
+    ck_assert_int_eq(got.id[0], 'b');
+    ck_assert_int_eq(got.status, SRV_RUNNING);
+    srv_record_deinit(&got);
+    ck_assert_int_eq(srv_store_next_unfinished(store, 2, &got, NULL), 0);
+    ck_assert_int_eq(got.id[0], 'n');
+    {
+        float noise[8];
+
+        ck_assert_int_eq(srv_store_read_tensor(store, got.id, SRV_STORE_NOISE, 0, 0, 8, noise, NULL), 0);
+        ck_assert_mem_eq(noise, x0, sizeof(noise));
+    }
+    srv_record_deinit(&got);
+    ck_assert_int_eq(srv_store_next_unfinished(store, 4, &got, NULL), ELS_ENOENT);
+    srv_store_close(store);
+    remove_dir();
+}
+END_TEST
+
+static void write_file(const char *name, const char *bytes, size_t size, int64_t offset)
+{
+    char path[128];
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/%s", dir, name);
+    fd = open(path, O_WRONLY | O_CREAT, 0600);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(pwrite(fd, bytes, size, offset), (ssize_t)size);
+    close(fd);
+}
+
+static void expect_refusal(int code, const char *words)
+{
+    struct srv_store *store = NULL;
+    struct els_error err = {0};
+
+    ck_assert_int_eq(srv_store_open(&store, dir, &err), code);
+    ck_assert_ptr_null(store);
+    ck_assert_msg(strstr(err.message, words) && strstr(err.message, dir), "%s", err.message);
+}
+
+START_TEST(test_not_a_database)
+{
+    char rubbish[8192];
+
+    make_dir();
+    memset(rubbish, 'r', sizeof(rubbish));
+    write_file("jobs.sqlite3", rubbish, sizeof(rubbish), 0);
+    expect_refusal(ELS_EFORMAT, "damaged");
+    remove_dir();
+}
+END_TEST
+
+START_TEST(test_damaged_table)
+{
+    char rubbish[4096 * 3];
+
+    make_dir();
+    srv_store_close(open_store(dir));
+    memset(rubbish, 'r', sizeof(rubbish));
+    write_file("jobs.sqlite3", rubbish, sizeof(rubbish), 4096); /* all but the first page's schema */
+    expect_refusal(ELS_EFORMAT, "damaged");
+    remove_dir();
+}
+END_TEST
+
+START_TEST(test_another_version)
+{
+    static const char version[4] = {0, 0, 0, 99};
+
+    make_dir();
+    srv_store_close(open_store(dir));
+    write_file("jobs.sqlite3", version, sizeof(version), 60); /* user_version, in the file format's header */
+    expect_refusal(ELS_EFORMAT, "version 99");
+    remove_dir();
+}
+END_TEST
+
+START_TEST(test_one_daemon_per_directory)
+{
+    struct srv_store *store;
+
+    make_dir();
+    store = open_store(dir);
+    expect_refusal(ELS_EIO, "Another elsd");
+    srv_store_close(store);
+    srv_store_close(open_store(dir));
+    remove_dir();
+}
+END_TEST
+
+START_TEST(test_modes)
+{
+    struct stat st;
+    char path[128], parent[64];
+
+    make_dir();
+    memcpy(parent, dir, sizeof(parent));
+    snprintf(dir, sizeof(dir), "%.40s/state", parent);
+    srv_store_close(open_store(dir));
+    ck_assert_int_eq(stat(dir, &st), 0);
+    ck_assert_int_eq(st.st_mode & 0777, 0700);
+    snprintf(path, sizeof(path), "%s/jobs.sqlite3", dir);
+    ck_assert_int_eq(stat(path, &st), 0);
+    ck_assert_int_eq(st.st_mode & 0777, 0600);
+    remove_dir();
+    rmdir(parent);
+}
+END_TEST
+
+UNIT_MAIN("store", test_life_in_memory, test_only_forward, test_idempotency, test_list, test_remove_and_tombstone,
+          test_retention, test_reopen_after_a_kill, test_not_a_database, test_damaged_table, test_another_version,
+          test_one_daemon_per_directory, test_modes)
