@@ -1,0 +1,66 @@
+/*
+ * job: one live job: from its acceptance until nobody holds it any more after its end.
+ *
+ *     struct srv_job *job = NULL;
+ *     srv_job_new(&job, params, owner);          // takes params
+ *     srv_job_start(job, srv_now_ms());          // conductor
+ *     srv_job_progress(job, 3, 0.5);             // conductor's workers
+ *     srv_job_end(job, &outcome);                // whoever ends it, once the store knows
+ *     job = srv_job_unref(job);
+ */
+#ifndef SRV_JOB_H
+#define SRV_JOB_H
+
+#include <stdatomic.h>
+
+#include "events.h"
+#include "params.h"
+#include "record.h"
+#include "store.h"
+#include "watch.h"
+
+struct srv_job {
+    atomic_int refs;
+    /* fixed at birth, read by anyone */
+    struct srv_params *params;
+    struct srv_events *events;
+    int64_t born; /* when it was accepted or restored, monotonic ms */
+    /* asked to stop; polled by the workers */
+    atomic_bool cancelled;
+    /* links of the queue and of the list of live jobs, each under its owner's lock */
+    struct srv_job *next_queued, *next_live;
+    struct srv_watch watchers; /* parked requests and streams */
+
+    pthread_mutex_t lock; /* guards what follows */
+    struct srv_record record;
+    int64_t started_monotonic;
+    int64_t last_told; /* when progress was last published, monotonic ms */
+};
+
+/* A new job with a random id. Takes `params`, on failure too. `owner`: the name of the API key. */
+int srv_job_new(struct srv_job **out, struct srv_params *params, const char *owner);
+/* The same from a stored record (copied): keeps its id and times, status queued. Takes `params`. */
+int srv_job_restore(struct srv_job **out, struct srv_params *params, const struct srv_record *record);
+struct srv_job *srv_job_ref(struct srv_job *job);
+/* NULL is fine. Returns NULL. */
+struct srv_job *srv_job_unref(struct srv_job *job);
+
+/* May a job go from one status to the other? The table is in job.c. */
+bool srv_job_may(enum srv_status from, enum srv_status to);
+enum srv_status srv_job_status(struct srv_job *job);
+/* A copy of everything; srv_record_deinit it. ELS_ENOMEM. */
+int srv_job_snapshot(struct srv_job *job, struct srv_record *out);
+/* The whole job as JSON text (free()), or NULL when out of memory. */
+char *srv_job_text(struct srv_job *job);
+
+/* Queued → running. Publishes and wakes. */
+void srv_job_start(struct srv_job *job, int64_t now);
+/* `step` steps are done and `share` (0…1) of the next. Any worker; published at most every 200 ms,
+ * or at once when `now` says so. */
+void srv_job_progress(struct srv_job *job, int step, double share, bool now);
+/* To an ended status: the terminal event, and everyone is woken. The texts are copied. */
+void srv_job_end(struct srv_job *job, const struct srv_outcome *outcome);
+/* The number that the terminal event will have, if nothing is published before it. */
+uint64_t srv_job_last_event(struct srv_job *job);
+
+#endif
