@@ -1,0 +1,41 @@
+/*
+ * conductor: the one thread that runs jobs, step by step, on the pool.
+ *
+ *     struct srv_conductor *c = NULL;
+ *     srv_conductor_new(&c, &(struct srv_conductor_parts){…}, &err);
+ *     srv_conductor_start(c);
+ *     …
+ *     srv_conductor_drain(c, 30000);   // the running step ends, the thread goes
+ *     c = srv_conductor_free(c);
+ */
+#ifndef SRV_CONDUCTOR_H
+#define SRV_CONDUCTOR_H
+
+#include "config.h"
+#include "log.h"
+#include "queue.h"
+
+struct srv_conductor;
+
+struct srv_conductor_parts {
+    const struct srv_config *config;
+    struct srv_log *log;
+    struct srv_store *store;
+    struct srv_queue *queue;
+    /* A job has ended and the store knows: it is no longer live. On the conductor's thread. */
+    void (*retired)(void *user, struct srv_job *job);
+    void *user;
+};
+
+int srv_conductor_new(struct srv_conductor **out, const struct srv_conductor_parts *parts, struct els_error *err);
+int srv_conductor_start(struct srv_conductor *c);
+/* Returns when the thread has ended, or when `timeout_ms` has passed: then the running step is cut short. */
+void srv_conductor_drain(struct srv_conductor *c, int timeout_ms);
+/* NULL is fine. Returns NULL. */
+struct srv_conductor *srv_conductor_free(struct srv_conductor *c);
+/* Jobs being computed. Any thread. */
+int srv_conductor_running(const struct srv_conductor *c);
+/* False from a failed write until a later one succeeds (it is tried every second). Any thread. */
+bool srv_conductor_store_works(const struct srv_conductor *c);
+
+#endif

@@ -1,0 +1,347 @@
+/*
+ * The job service as a whole: store, queue, conductor, and the list of live jobs. Made and ended by the main thread;
+ * the handlers call the rest from the back room.
+ *
+ * A job is live from just before the store accepts it until its end is in the store. So whoever looks for it in the
+ * live list first and in the store second always finds it. After the end the store is the only truth.
+ *
+ * Lock: jobs->lock guards the live list, for pointer moves. Nothing else is locked under it.
+ */
+#include "jobs.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "clock.h"
+#include "service.h"
+
+/* ---- live jobs ---- */
+
+bool srv_jobs_is_id(const char *id)
+{
+    size_t n = strspn(id, "0123456789abcdef");
+
+    return n == SRV_ID_SIZE - 1 && id[n] == '\0';
+}
+
+static struct srv_job **bucket(struct srv_jobs *jobs, const char *id)
+{
+    char digits[4] = {id[0], id[1], id[2], '\0'};
+
+    return &jobs->live[strtoul(digits, NULL, 16) % SRV_LIVE_BUCKETS];
+}
+
+struct srv_job *srv_jobs_live(struct srv_jobs *jobs, const char *id)
+{
+    struct srv_job *job;
+
+    pthread_mutex_lock(&jobs->lock);
+    for (job = *bucket(jobs, id); job && strcmp(job->record.id, id) != 0; job = job->next_live)
+        ;
+    if (job)
+        srv_job_ref(job);
+    pthread_mutex_unlock(&jobs->lock);
+    return job;
+}
+
+static void add_live(struct srv_jobs *jobs, struct srv_job *job)
+{
+    struct srv_job **head = bucket(jobs, job->record.id);
+
+    pthread_mutex_lock(&jobs->lock);
+    job->next_live = *head;
+    *head = srv_job_ref(job);
+    pthread_mutex_unlock(&jobs->lock);
+}
+
+static void remove_live(void *user, struct srv_job *job)
+{
+    struct srv_jobs *jobs = user;
+    struct srv_job **link = bucket(jobs, job->record.id);
+    bool found;
+
+    pthread_mutex_lock(&jobs->lock);
+    while (*link && *link != job)
+        link = &(*link)->next_live;
+    found = *link == job;
+    if (found)
+        *link = job->next_live;
+    pthread_mutex_unlock(&jobs->lock);
+    if (found)
+        srv_job_unref(job);
+}
+
+/* ---- in and out ---- */
+
+int srv_jobs_submit(struct srv_jobs *jobs, struct srv_job *job, const char *idempotency_key, const char *body_sha256,
+                    struct els_error *err)
+{
+    const struct srv_params *p = job->params;
+    struct srv_acceptance acceptance = {
+        .record = &job->record, .idempotency_key = idempotency_key, .body_sha256 = body_sha256};
+    int status;
+
+    if (p->noise_from_tensor) {
+        acceptance.noise = p->x_T;
+        acceptance.noise_values = els_shape_values(p->shape) * (size_t)p->spec.num_images;
+    }
+    if (!srv_queue_reserve(jobs->queue))
+        return els_fail(err, ELS_ELIMIT, NULL, "The queue is full.");
+    add_live(jobs, job);
+    status = srv_store_accept(jobs->store, &acceptance, err);
+    if (status != 0) {
+        srv_queue_release(jobs->queue);
+        remove_live(jobs, job);
+        return status;
+    }
+    status = srv_queue_push(jobs->queue, job);
+    if (status < 0) {
+        /* Nobody would run it, and the client is told so: it must not come back at the next start. */
+        srv_store_remove(jobs->store, job->record.id, srv_now_ms(), NULL);
+        remove_live(jobs, job);
+        els_fail(err, status, NULL, "Memory is out.");
+    }
+    return status;
+}
+
+int srv_jobs_cancel(struct srv_jobs *jobs, struct srv_job *job, struct els_error *err)
+{
+    struct srv_outcome outcome = {.status = SRV_CANCELLED, .finished = srv_now_ms()};
+    int status;
+
+    if (!srv_queue_remove(jobs->queue, job)) {
+        atomic_store(&job->cancelled, true);
+        return ELS_ECANCELLED;
+    }
+    /* The job is this thread's own now, and so is the queue's reference. */
+    outcome.last_event = srv_job_last_event(job);
+    status = srv_store_finish(jobs->store, job->record.id, &outcome, err);
+    srv_job_end(job, &outcome);
+    srv_log(jobs->daemon->log, SRV_INFO, "job_finished", "id", job->record.id, "status", "cancelled", NULL);
+    remove_live(jobs, job);
+    srv_job_unref(job);
+    return status;
+}
+
+int srv_jobs_live_record(struct srv_jobs *jobs, struct srv_job *job, struct srv_record *out)
+{
+    int64_t position = srv_queue_position(jobs->queue, job);
+    int status = srv_job_snapshot(job, out);
+
+    if (status == 0 && out->status == SRV_QUEUED)
+        out->queue_position = position;
+    return status;
+}
+
+int srv_jobs_record(struct srv_jobs *jobs, const char *id, struct srv_record *out, struct els_error *err)
+{
+    struct srv_job *job;
+    int status;
+
+    if (!srv_jobs_is_id(id))
+        return ELS_ENOENT;
+    job = srv_jobs_live(jobs, id);
+    if (!job)
+        return srv_store_get(jobs->store, id, out, err);
+    status = srv_jobs_live_record(jobs, job, out);
+    srv_job_unref(job);
+    return status < 0 ? els_fail(err, status, NULL, "Memory is out.") : status;
+}
+
+/* ---- what an earlier process left ---- */
+
+/* The uploaded x_T that the store keeps, as a tensor over *values (free()); no x_T: ndim is 0. */
+static int stored_noise(struct srv_jobs *jobs, const struct srv_record *record, struct els_tensor *out, float **values,
+                        struct els_error *err)
+{
+    const int64_t dims[] = {record->num_images, record->shape.c, record->shape.h, record->shape.w};
+    size_t count;
+    int status;
+
+    out->ndim = 0;
+    if (record->num_images < 1 || els_tensor_check_dims(ELS_F32, 4, dims, &count) < 0)
+        return els_fail(err, ELS_EFORMAT, NULL, "The stored job has an impossible shape.");
+    count /= sizeof(float);
+    *values = els_alloc_array(count, sizeof(float));
+    if (!*values)
+        return els_fail(err, ELS_ENOMEM, NULL, "Memory is out.");
+    status = srv_store_read_tensor(jobs->store, record->id, SRV_STORE_NOISE, 0, 0, count, *values, err);
+    if (status == 0)
+        *out = els_tensor_view(ELS_F32, 4, dims, *values);
+    return status == ELS_ENOENT ? 0 : status;
+}
+
+static int check_bank(const struct srv_params *params, const struct srv_record *record, struct els_error *err)
+{
+    if (strcmp(els_bank_info(params->spec.bank)->sha256, record->bank_sha256) == 0)
+        return 0;
+    return els_fail(err, ELS_EINVAL, "bank", "The bank \"%s\" has changed since the job was accepted.",
+                    els_bank_info(params->spec.bank)->name);
+}
+
+/* A live job from what the store holds. */
+static int restore(struct srv_jobs *jobs, const struct srv_record *record, struct srv_job **out, struct els_error *err)
+{
+    _cleanup_(els_freep) float *values = NULL;
+    json_t *body = json_loads(record->params, 0, NULL);
+    struct srv_params_source source = {.banks = jobs->daemon->banks, .limits = srv_limits_widest(), .body = body};
+    struct srv_params *params = NULL;
+    struct els_tensor noise;
+    struct srv_faults faults;
+    int status = body ? stored_noise(jobs, record, &noise, &values, err)
+                      : els_fail(err, ELS_EFORMAT, NULL, "The stored parameters are not JSON.");
+
+    if (status == 0 && noise.ndim > 0)
+        source.stored_noise = &noise;
+    if (status == 0 && srv_params_new(&params, &source, &faults) < 0)
+        status = els_fail(err, ELS_EINVAL, NULL, "%s", faults.fault[0].detail);
+    if (status == 0)
+        status = check_bank(params, record, err);
+    if (status == 0)
+        status = srv_job_restore(out, params, record);
+    else
+        srv_params_free(params);
+    json_decref(body);
+    return status;
+}
+
+/* The job can no longer be run: it is stored as failed. */
+static int give_up(struct srv_jobs *jobs, const struct srv_record *record, const struct els_error *why,
+                   struct els_error *err)
+{
+    json_t *json = json_pack("{s:s, s:s}", "code", "not_restored", "detail", why->message);
+    _cleanup_(els_freep) char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    struct srv_outcome outcome = {.status = SRV_FAILED, .finished = srv_now_ms(), .last_event = 1, .error = text};
+
+    json_decref(json);
+    srv_log(jobs->daemon->log, SRV_ERROR, "job_not_restored", "id", record->id, "detail", why->message, NULL);
+    return srv_store_finish(jobs->store, record->id, &outcome, err);
+}
+
+static int requeue(struct srv_jobs *jobs, const struct srv_record *record, struct els_error *err)
+{
+    struct srv_job *job = NULL;
+    struct els_error why = {0};
+    int status = restore(jobs, record, &job, &why);
+
+    if (status == ELS_EINVAL || status == ELS_EFORMAT)
+        return give_up(jobs, record, &why, err);
+    if (status == 0) {
+        add_live(jobs, job);
+        status = srv_queue_push_stored(jobs->queue, job);
+        srv_job_unref(job);
+    }
+    return status < 0 ? els_fail(err, status, NULL, "A stored job cannot be queued again: %.300s",
+                                 why.message[0] ? why.message : els_status_text(status))
+                      : 0;
+}
+
+static int requeue_all(struct srv_jobs *jobs, struct els_error *err)
+{
+    struct srv_record record = {0};
+    int64_t after = 0;
+    char number[32];
+    int status, count = 0;
+
+    while ((status = srv_store_next_unfinished(jobs->store, after, &record, err)) == 0) {
+        after = record.sequence;
+        status = requeue(jobs, &record, err);
+        srv_record_deinit(&record);
+        if (status < 0)
+            return status;
+        count++;
+    }
+    if (count > 0)
+        srv_log(jobs->daemon->log, SRV_INFO, "jobs_requeued", "count", srv_log_number(number, count), NULL);
+    return status == ELS_ENOENT ? 0 : status;
+}
+
+/* ---- life ---- */
+
+int srv_jobs_new(struct srv_jobs **out, struct srv_daemon *daemon, struct els_error *err)
+{
+    const struct srv_config *config = daemon->config;
+    struct srv_jobs *jobs = els_alloc_array(1, sizeof(*jobs));
+    int status;
+
+    if (!jobs)
+        return els_fail(err, ELS_ENOMEM, NULL, "Memory is out.");
+    jobs->daemon = daemon;
+    pthread_mutex_init(&jobs->lock, NULL);
+    status = srv_store_open(&jobs->store, config->state_dir, err);
+    if (status == 0 && !*config->state_dir)
+        srv_log(daemon->log, SRV_INFO, "store_opened", "where", "memory",
+                "note", "jobs are lost when the daemon ends; set state_dir to keep them", NULL);
+    else if (status == 0)
+        srv_log(daemon->log, SRV_INFO, "store_opened", "where", config->state_dir, NULL);
+    if (status == 0 && srv_queue_new(&jobs->queue, config->queue_length) < 0)
+        status = els_fail(err, ELS_ENOMEM, NULL, "Memory is out.");
+    if (status == 0)
+        status = requeue_all(jobs, err);
+    if (status == 0)
+        status = srv_conductor_new(&jobs->conductor,
+                                   &(struct srv_conductor_parts){.config = config, .log = daemon->log,
+                                                                 .store = jobs->store, .queue = jobs->queue,
+                                                                 .retired = remove_live, .user = jobs},
+                                   err);
+    if (status < 0) {
+        srv_jobs_free(jobs);
+        return status;
+    }
+    *out = jobs;
+    return 0;
+}
+
+int srv_jobs_start(struct srv_jobs *jobs)
+{
+    return srv_conductor_start(jobs->conductor);
+}
+
+void srv_jobs_drain(struct srv_jobs *jobs, int timeout_ms)
+{
+    struct srv_job *job;
+    int left = 0;
+    char number[32];
+
+    srv_conductor_drain(jobs->conductor, timeout_ms);
+    pthread_mutex_lock(&jobs->lock);
+    for (size_t i = 0; i < SRV_LIVE_BUCKETS; i++) {
+        for (job = jobs->live[i]; job; job = job->next_live, left++)
+            srv_events_close(job->events); /* their streams have nothing more to expect */
+    }
+    pthread_mutex_unlock(&jobs->lock);
+    if (left > 0)
+        srv_log(jobs->daemon->log, SRV_INFO, *jobs->daemon->config->state_dir ? "jobs_left_for_next_start" : "jobs_lost",
+                "count", srv_log_number(number, left), NULL);
+}
+
+struct srv_jobs *srv_jobs_free(struct srv_jobs *jobs)
+{
+    struct srv_job *job;
+
+    if (!jobs)
+        return NULL;
+    srv_conductor_free(jobs->conductor);
+    srv_queue_free(jobs->queue);
+    for (size_t i = 0; i < SRV_LIVE_BUCKETS; i++)
+        while ((job = jobs->live[i]))
+            remove_live(jobs, job);
+    srv_store_close(jobs->store);
+    pthread_mutex_destroy(&jobs->lock);
+    free(jobs);
+    return NULL;
+}
+
+struct srv_jobs_counts srv_jobs_counts(const struct srv_jobs *jobs)
+{
+    return (struct srv_jobs_counts){
+        .queued = srv_queue_length(jobs->queue),
+        .running = srv_conductor_running(jobs->conductor),
+        .queue_capacity = (int)jobs->daemon->config->queue_length,
+    };
+}
+
+bool srv_jobs_store_works(const struct srv_jobs *jobs)
+{
+    return srv_conductor_store_works(jobs->conductor);
+}

@@ -1,0 +1,48 @@
+/*
+ * run: a job that is being computed: its sampler and what it has produced so far.
+ *
+ *     struct srv_run *run = NULL;
+ *     srv_run_new(&run, job, &err);                       // takes the reference on success
+ *     while (!srv_run_finished(run) && srv_run_step(run, pool, &stop, &err) == 0)
+ *         ;
+ *     srv_run_outcome(run, pool, &outcome, &err);         // the job succeeded: everything the store keeps
+ *     run = srv_run_free(run);
+ */
+#ifndef SRV_RUN_H
+#define SRV_RUN_H
+
+#include "job.h"
+#include "pool.h"
+
+enum { SRV_RUN_MAX_TENSORS = 4 };
+
+struct srv_run {
+    struct srv_run *next;    /* of the conductor's active runs */
+    struct srv_job *job;     /* a reference */
+    struct els_sampler *sampler;
+    float *tensors[SRV_RUN_MAX_TENSORS]; /* by the bit of enum srv_output; NULL: not asked for */
+    double share;            /* seconds of computing that it has had, for taking turns */
+    double seconds;          /* the same, counted from zero */
+    int64_t next_preview;    /* not before, monotonic ms */
+    /* of srv_run_outcome */
+    struct srv_kept_tensor kept[SRV_RUN_MAX_TENSORS];
+    struct srv_kept_picture *pictures;
+    char *result, *engine;
+};
+
+int srv_run_new(struct srv_run **out, struct srv_job *job, struct els_error *err);
+/* Gives the job's reference back too; NULL is fine. Returns NULL. */
+struct srv_run *srv_run_free(struct srv_run *run);
+
+bool srv_run_finished(const struct srv_run *run);
+/* Computing that is left, in the measure of srv_params.cost. */
+double srv_run_left(const struct srv_run *run);
+/* One step. ELS_ECANCELLED when the job was cancelled or `stop` became true. */
+int srv_run_step(struct srv_run *run, struct els_pool *pool, const atomic_bool *stop, struct els_error *err);
+/* Fills *outcome, which borrows from the run. */
+int srv_run_outcome(struct srv_run *run, struct els_pool *pool, struct srv_outcome *outcome,
+                    struct els_error *err);
+/* Name, version and certified error of the engine, as JSON text of the run. NULL: out of memory. */
+const char *srv_run_engine(struct srv_run *run);
+
+#endif

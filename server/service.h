@@ -1,0 +1,42 @@
+/*
+ * service: inside the job service: what jobs.c shares with the handlers.
+ *
+ *     struct srv_job *job = srv_jobs_live(jobs, id);      // queued or running: a reference
+ *     if (!job)
+ *         status = srv_store_get(jobs->store, id, …);     // ended, gone or unknown
+ */
+#ifndef SRV_SERVICE_H
+#define SRV_SERVICE_H
+
+#include "conductor.h"
+#include "daemon.h"
+#include "jobs.h"
+
+enum { SRV_LIVE_BUCKETS = 4096 };
+
+struct srv_jobs {
+    struct srv_daemon *daemon;
+    struct srv_store *store;
+    struct srv_queue *queue;
+    struct srv_conductor *conductor;
+    pthread_mutex_t lock; /* guards `live` */
+    struct srv_job *live[SRV_LIVE_BUCKETS]; /* by the first three digits of the id, which is random */
+};
+
+/* 32 lower-case hex digits? */
+bool srv_jobs_is_id(const char *id);
+/* A reference to a live job, or NULL. `id` is one. */
+struct srv_job *srv_jobs_live(struct srv_jobs *jobs, const char *id);
+
+/* Stores and queues a new job. 0; SRV_STORE_TAKEN (idempotency key in use); ELS_ELIMIT (queue full); another
+ * negative status with a sentence. The caller keeps its reference. */
+int srv_jobs_submit(struct srv_jobs *jobs, struct srv_job *job, const char *idempotency_key, const char *body_sha256,
+                    struct els_error *err);
+/* A live job is to stop: 0 when it has already, ELS_ECANCELLED when it is about to; another negative status. */
+int srv_jobs_cancel(struct srv_jobs *jobs, struct srv_job *job, struct els_error *err);
+/* The record of any job: 0 (srv_record_deinit it), SRV_STORE_GONE, ELS_ENOENT or another negative status. */
+int srv_jobs_record(struct srv_jobs *jobs, const char *id, struct srv_record *out, struct els_error *err);
+/* What a live job's record says now, its place in the line included. */
+int srv_jobs_live_record(struct srv_jobs *jobs, struct srv_job *job, struct srv_record *out);
+
+#endif
