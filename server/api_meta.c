@@ -8,6 +8,7 @@
 #include "banks.h"
 #include "daemon.h"
 #include "engine.h"
+#include "jobs.h"
 
 static void get_health(struct srv_request *req, struct srv_response *res)
 {
@@ -26,6 +27,9 @@ static void get_ready(struct srv_request *req, struct srv_response *res)
     } else if (!atomic_load(&daemon->ready)) {
         srv_problem(res, 503, "loading", "The daemon is still loading its banks.");
         srv_response_header(res, "Retry-After", "1");
+    } else if (!srv_jobs_store_works(daemon->jobs)) {
+        srv_problem(res, 503, "store_failed", "The job store cannot be written to; the log says why.");
+        srv_response_header(res, "Retry-After", "10");
     } else {
         srv_response_static(res, 200, "application/json", body, sizeof(body) - 1);
     }
@@ -34,10 +38,17 @@ static void get_ready(struct srv_request *req, struct srv_response *res)
 static void get_capabilities(struct srv_request *req, struct srv_response *res)
 {
     struct srv_daemon *daemon = srv_request_daemon(req);
+    json_t *about = json_pack("{s:s, s:s, s:o}", "version", ELS_VERSION, "kernel", els_engine_kernel(),
+                              "banks", srv_banks_summary(daemon->banks));
+    json_t *sampling = srv_jobs_capabilities(daemon);
 
-    srv_response_json(res, 200,
-                      json_pack("{s:s, s:s, s:o}", "version", ELS_VERSION, "kernel",
-                                els_engine_kernel(), "banks", srv_banks_summary(daemon->banks)));
+    if (about && sampling && json_object_update_missing(about, sampling) == 0) {
+        srv_response_json(res, 200, about);
+    } else {
+        srv_problem(res, 500, "out_of_memory", "Memory is out.");
+        json_decref(about);
+    }
+    json_decref(sampling);
 }
 
 const struct srv_route srv_meta_routes[] = {

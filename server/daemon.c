@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "api_meta.h"
@@ -23,13 +22,15 @@
 #include "config.h"
 #include "engine.h"
 #include "http.h"
+#include "jobs.h"
 #include "log.h"
 
-enum { FINISH_MS = 5000 };
+enum { FINISH_MS = 5000, LAST_STEP_MS = 10000 };
 
 static const struct srv_route *const tables[] = {
     srv_meta_routes,
     srv_banks_routes,
+    srv_jobs_routes,
     srv_assets_routes,
     NULL,
 };
@@ -64,21 +65,6 @@ static void raise_descriptor_limit(const struct srv_daemon *daemon)
 static int use_kernel(const char *name, struct els_error *err)
 {
     return strcmp(name, "auto") == 0 ? 0 : els_engine_use_kernel(name, err);
-}
-
-static int make_state_dir(const char *path, struct els_error *err)
-{
-    struct stat st;
-
-    if (!*path)
-        return 0;
-    if (mkdir(path, 0700) < 0 && errno != EEXIST)
-        return els_fail(err, ELS_EIO, "state_dir", "state_dir \"%.200s\" cannot be made: %s", path,
-                        strerror(errno));
-    if (stat(path, &st) < 0 || !S_ISDIR(st.st_mode) || access(path, R_OK | W_OK | X_OK) < 0)
-        return els_fail(err, ELS_EIO, "state_dir",
-                        "state_dir \"%.200s\" is no directory we can write to", path);
-    return 0;
 }
 
 /* The file is whole or absent: whoever waits for it never reads half a number. */
@@ -123,9 +109,11 @@ static int serve(struct srv_daemon *daemon, struct srv_http *http, const sigset_
 
     r = use_kernel(daemon->config->kernel, err);
     if (r == 0)
-        r = make_state_dir(daemon->config->state_dir, err);
-    if (r == 0)
         r = srv_banks_new(&daemon->banks, daemon->config, err);
+    if (r == 0)
+        r = srv_jobs_new(&daemon->jobs, daemon, err);
+    if (r == 0)
+        r = srv_jobs_start(daemon->jobs);
     if (r < 0)
         return r;
     atomic_store(&daemon->ready, true);
@@ -152,7 +140,10 @@ static int run(struct srv_daemon *daemon, struct els_error *err)
                         (long long)daemon->config->port);
     r = serve(daemon, http, &signals, err);
     atomic_store(&daemon->draining, true);
+    if (daemon->jobs)
+        srv_jobs_drain(daemon->jobs, LAST_STEP_MS);
     http = srv_http_stop(http, FINISH_MS);
+    daemon->jobs = srv_jobs_free(daemon->jobs);
     daemon->banks = srv_banks_free(daemon->banks);
     if (r == 0)
         srv_log(daemon->log, SRV_INFO, "stopped", NULL);

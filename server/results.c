@@ -1,0 +1,329 @@
+/*
+ * Serving what the store keeps. Handlers of the back room call this; it holds no state.
+ *
+ * A final image is stored as its PNG and sent as it is. Everything else is made when it is asked for from the
+ * stored float32: enlarged pictures, grids, single steps, .npy and safetensors. A job can be deleted while it is
+ * read: then the answer is the 410 that the next request would get too.
+ */
+#include "results.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "npy.h"
+#include "params.h"
+#include "picture.h"
+#include "safetensors.h"
+#include "service.h"
+
+enum { MAX_PNG = 256 << 20, MAX_HEADER = 64 << 20 };
+
+const char *const srv_results_types[] = {SRV_JSON_TYPE, SRV_PNG_TYPE, SRV_NPY_TYPE, SRV_SAFETENSORS_TYPE, NULL};
+
+/* ---- finding ---- */
+
+static struct srv_jobs *jobs_of(const struct srv_request *req)
+{
+    return srv_request_daemon(req)->jobs;
+}
+
+void srv_results_store_problem(struct srv_response *res, int status, const struct els_error *err, const char *id)
+{
+    if (status == SRV_STORE_GONE)
+        srv_problem(res, 410, "job_gone", "The job %.40s was deleted or has expired; its results are no longer kept.",
+                    id);
+    else if (status == ELS_ENOENT)
+        srv_problem(res, 404, "job_not_found", "There is no job \"%.40s\".", id);
+    else
+        srv_problem(res, 500, "store_failed", "%s", err->message[0] ? err->message : els_status_text(status));
+}
+
+bool srv_results_find(struct srv_request *req, struct srv_response *res, const char *id, struct srv_record *out)
+{
+    struct els_error err = {0};
+    int status = srv_jobs_record(jobs_of(req), id, out, &err);
+
+    if (status != 0)
+        srv_results_store_problem(res, status, &err, id);
+    return status == 0;
+}
+
+bool srv_results_find_succeeded(struct srv_request *req, struct srv_response *res, const char *id,
+                                struct srv_record *out)
+{
+    if (!srv_results_find(req, res, id, out))
+        return false;
+    if (out->status == SRV_SUCCEEDED)
+        return true;
+    if (!srv_status_ended(out->status))
+        srv_problem(res, 409, "job_not_finished", "The job is %s; its results exist once it has succeeded.",
+                    srv_status_name(out->status));
+    else
+        srv_problem(res, 409, out->status == SRV_FAILED ? "job_failed" : "job_cancelled",
+                    "The job is %s; it has no results.", srv_status_name(out->status));
+    srv_record_deinit(out);
+    return false;
+}
+
+/* A read failed in the middle: deleted meanwhile, or worse. */
+static void reading_failed(struct srv_request *req, struct srv_response *res, const struct srv_record *record,
+                           int status, const struct els_error *err)
+{
+    struct srv_record now = {0};
+
+    if (status == ELS_ENOENT && !srv_results_find(req, res, record->id, &now))
+        return;
+    srv_record_deinit(&now);
+    if (status == ELS_ENOMEM)
+        srv_problem(res, 500, "out_of_memory", "Memory is out.");
+    else
+        srv_problem(res, 500, "store_failed", "%s", err->message[0] ? err->message : els_status_text(status));
+}
+
+static void answer_buffer(struct srv_response *res, const char *type, struct els_buffer *bytes)
+{
+    srv_response_bytes(res, 200, type, bytes->data, bytes->size);
+    *bytes = ELS_BUFFER_INIT(0); /* the response owns the bytes now */
+}
+
+void srv_results_json(struct srv_response *res, int status, const struct srv_record *record)
+{
+    json_t *json = srv_record_json(record, SRV_RECORD_WHOLE);
+
+    if (json)
+        srv_response_json(res, status, json);
+    else
+        srv_problem(res, 500, "out_of_memory", "Memory is out.");
+}
+
+/* ---- pictures ---- */
+
+/* values [n,C,H,W] as a PNG with the parameters of image `index` (−1: of all). */
+static int draw(const struct srv_record *record, const float *values, int64_t n, int index, int zoom,
+                struct els_buffer *png)
+{
+    _cleanup_(els_freep) char *caption = srv_params_caption(record->params, index);
+    const char *text[] = {"els", caption};
+    struct els_picture picture = {0};
+    int status = caption ? els_picture_from_values(&picture, values, n, record->shape, 0) : ELS_ENOMEM;
+
+    if (status == 0 && zoom > 1)
+        status = els_picture_zoom(&picture, zoom);
+    if (status == 0)
+        status = els_picture_write_png(png, &picture, text, 1);
+    els_picture_deinit(&picture);
+    return status;
+}
+
+static void answer_drawn(struct srv_request *req, struct srv_response *res, const struct srv_record *record,
+                         int status, const struct els_error *err, struct els_buffer *png)
+{
+    if (status == 0)
+        answer_buffer(res, SRV_PNG_TYPE, png);
+    else if (status == ELS_ELIMIT)
+        srv_problem_invalid(res, "/zoom", "zoom makes a picture of more than %d pixels.", ELS_PICTURE_MAX_PIXELS);
+    else
+        reading_failed(req, res, record, status, err);
+    els_buffer_deinit(png);
+}
+
+/* Reads one image's part of a tensor and draws it. */
+static void answer_part(struct srv_request *req, struct srv_response *res, const struct srv_record *record,
+                        unsigned output, int64_t image, int64_t step, int zoom)
+{
+    size_t values = els_shape_values(record->shape);
+    _cleanup_(els_freep) float *x = els_alloc_array(values, sizeof(*x));
+    struct els_buffer png = ELS_BUFFER_INIT(MAX_PNG);
+    struct els_error err = {0};
+    int status = ELS_ENOMEM;
+
+    if (x)
+        status = srv_store_read_tensor(jobs_of(req)->store, record->id, srv_output_tensor(output), image,
+                                       (size_t)step * values, values, x, &err);
+    if (status == 0)
+        status = draw(record, x, 1, (int)image, zoom, &png);
+    answer_drawn(req, res, record, status, &err, &png);
+}
+
+/* The picture of an image never changes as long as the job is there. True: it was answered with 304. */
+static bool unchanged(struct srv_request *req, struct srv_response *res, const struct srv_record *record,
+                      const char *what, int64_t image, int64_t step, int zoom)
+{
+    char tag[128];
+
+    snprintf(tag, sizeof(tag), "%s-%s-%lld-%lld-%d", record->id, what, (long long)image, (long long)step, zoom);
+    return srv_response_etag(req, res, tag);
+}
+
+static bool image_exists(struct srv_response *res, const struct srv_record *record, int64_t image)
+{
+    if (image >= 0 && image < record->num_images)
+        return true;
+    srv_problem(res, 404, "image_not_found", "The job has images 0 to %lld.", (long long)record->num_images - 1);
+    return false;
+}
+
+void srv_results_image(struct srv_request *req, struct srv_response *res, const struct srv_record *record,
+                       int64_t image, int zoom)
+{
+    struct els_buffer png = ELS_BUFFER_INIT(MAX_PNG);
+    struct els_error err = {0};
+    char sha256[65];
+    int status;
+
+    if (!image_exists(res, record, image) || unchanged(req, res, record, "image", image, 0, zoom))
+        return;
+    if (zoom > 1) {
+        answer_part(req, res, record, SRV_OUTPUT_IMAGE, image, 0, zoom);
+        return;
+    }
+    status = srv_store_read_picture(jobs_of(req)->store, record->id, image, &png, sha256, &err);
+    answer_drawn(req, res, record, status, &err, &png);
+}
+
+void srv_results_step(struct srv_request *req, struct srv_response *res, const struct srv_record *record, int64_t image,
+                      int64_t step, bool xt, int zoom)
+{
+    unsigned output = xt ? SRV_OUTPUT_XT : SRV_OUTPUT_X0;
+    int64_t last = record->num_steps - !xt;
+
+    if (!image_exists(res, record, image))
+        return;
+    if (step < 0 || step > last) {
+        srv_problem(res, 404, "step_not_found", "%s has steps 0 to %lld.", srv_output_tensor(output), (long long)last);
+    } else if (!(record->outputs & output)) {
+        srv_problem(res, 409, "output_not_kept", "The job did not keep %s: it was not among its outputs.",
+                    srv_output_tensor(output));
+    } else if (!unchanged(req, res, record, srv_output_tensor(output), image, step, zoom)) {
+        answer_part(req, res, record, output, image, step, zoom);
+    }
+}
+
+/* ---- tensors ---- */
+
+static struct els_tensor describe(const struct srv_record *record, unsigned output)
+{
+    int64_t steps = record->num_steps + (output == SRV_OUTPUT_XT);
+    int64_t c = record->shape.c, h = record->shape.h, w = record->shape.w, n = record->num_images;
+
+    if (output == SRV_OUTPUT_IMAGE)
+        return els_tensor_view(ELS_F32, 4, (const int64_t[]){n, c, h, w}, NULL);
+    if (output == SRV_OUTPUT_ENTROPY)
+        return els_tensor_view(ELS_F32, 4, (const int64_t[]){n, steps, h, w}, NULL);
+    return els_tensor_view(ELS_F32, 5, (const int64_t[]){n, steps, c, h, w}, NULL);
+}
+
+/* Appends a whole tensor's data. The buffer's size is a multiple of 8 before: floats are aligned. */
+static int append_data(struct srv_request *req, const struct srv_record *record, unsigned output,
+                       struct els_buffer *out, struct els_error *err)
+{
+    size_t values = srv_output_values(output, record->shape, record->num_steps);
+    void *space = NULL;
+    int status = els_buffer_extend(out, values * (size_t)record->num_images * sizeof(float), &space);
+
+    for (int64_t i = 0; i < record->num_images && status == 0; i++)
+        status = srv_store_read_tensor(jobs_of(req)->store, record->id, srv_output_tensor(output), i, 0, values,
+                                       (float *)space + (size_t)i * values, err);
+    return status;
+}
+
+static size_t bytes_of(const struct srv_record *record, unsigned output)
+{
+    return srv_output_values(output, record->shape, record->num_steps) * (size_t)record->num_images * sizeof(float);
+}
+
+static void answer_npy(struct srv_request *req, struct srv_response *res, const struct srv_record *record,
+                       unsigned output)
+{
+    struct els_buffer bytes = ELS_BUFFER_INIT(MAX_HEADER + bytes_of(record, output));
+    struct els_tensor t = describe(record, output);
+    struct els_error err = {0};
+    int status = els_npy_write_header(&bytes, t.dtype, t.ndim, t.dims);
+
+    if (status == 0)
+        status = append_data(req, record, output, &bytes, &err);
+    if (status == 0)
+        answer_buffer(res, SRV_NPY_TYPE, &bytes);
+    else
+        reading_failed(req, res, record, status, &err);
+    els_buffer_deinit(&bytes);
+}
+
+void srv_results_tensor(struct srv_request *req, struct srv_response *res, const struct srv_record *record,
+                        const char *name)
+{
+    const char *tensor;
+
+    for (unsigned output = 1; (tensor = srv_output_tensor(output)); output <<= 1) {
+        if (strcmp(tensor, name) != 0)
+            continue;
+        if (output == SRV_OUTPUT_IMAGE || (record->outputs & output))
+            answer_npy(req, res, record, output);
+        else
+            srv_problem(res, 409, "output_not_kept", "The job did not keep %s: it was not among its outputs.", name);
+        return;
+    }
+    srv_problem(res, 404, "tensor_not_found", "There is no tensor \"%.40s\"; there can be images, x0, xt and entropy.",
+                name);
+}
+
+void srv_results_tensors(struct srv_request *req, struct srv_response *res, const struct srv_record *record)
+{
+    struct els_named_tensor list[4];
+    struct els_buffer bytes = ELS_BUFFER_INIT(MAX_HEADER);
+    const char *key = "params", *value = record->params, *name;
+    struct els_error err = {0};
+    size_t n = 0;
+    int status;
+
+    for (unsigned output = 1; (name = srv_output_tensor(output)); output <<= 1) {
+        if (!(record->outputs & output))
+            continue;
+        list[n++] = (struct els_named_tensor){name, describe(record, output)};
+        bytes.maximum += bytes_of(record, output);
+    }
+    status = els_safetensors_write_header(&bytes, list, n, &key, &value, 1);
+    for (unsigned output = 1; srv_output_tensor(output) && status == 0; output <<= 1)
+        if (record->outputs & output)
+            status = append_data(req, record, output, &bytes, &err);
+    if (status == 0)
+        answer_buffer(res, SRV_SAFETENSORS_TYPE, &bytes);
+    else
+        reading_failed(req, res, record, status, &err);
+    els_buffer_deinit(&bytes);
+}
+
+/* All final images in one picture. */
+static void answer_grid(struct srv_request *req, struct srv_response *res, const struct srv_record *record)
+{
+    struct els_buffer values = ELS_BUFFER_INIT(bytes_of(record, SRV_OUTPUT_IMAGE));
+    struct els_buffer png = ELS_BUFFER_INIT(MAX_PNG);
+    struct els_error err = {0};
+    int status = append_data(req, record, SRV_OUTPUT_IMAGE, &values, &err);
+
+    if (status == 0)
+        status = draw(record, (const float *)(const void *)values.data, record->num_images, -1, 1, &png);
+    els_buffer_deinit(&values);
+    if (status == ELS_ELIMIT) {
+        srv_problem(res, 406, "grid_too_large", "The images do not fit into one PNG; fetch them one by one, or as "
+                                                "application/vnd.safetensors.");
+        els_buffer_deinit(&png);
+    } else {
+        answer_drawn(req, res, record, status, &err, &png);
+    }
+}
+
+void srv_results_answer(struct srv_request *req, struct srv_response *res, const struct srv_record *record,
+                        const char *type)
+{
+    if (strcmp(type, SRV_NPY_TYPE) == 0)
+        answer_npy(req, res, record, SRV_OUTPUT_IMAGE);
+    else if (strcmp(type, SRV_SAFETENSORS_TYPE) == 0)
+        srv_results_tensors(req, res, record);
+    else if (strcmp(type, SRV_PNG_TYPE) != 0)
+        srv_results_json(res, 200, record);
+    else if (record->num_images == 1)
+        srv_results_image(req, res, record, 0, 1);
+    else
+        answer_grid(req, res, record);
+}
