@@ -19,14 +19,14 @@ int els_evaluation_check(const struct els_evaluation *e, struct els_error *err)
     size_t values = els_shape_values(info->shape);
 
     if (!(e->beta >= ELS_MIN_BETA && e->beta <= 1.0))
-        return els_fail(err, ELS_EINVAL, "beta", "beta is %g; it must be between %g and 1.", e->beta,
-                        ELS_MIN_BETA);
+        return els_fail(err, ELS_EINVAL, "beta", "beta is %g; it must be between %g and 1.",
+                        e->beta, ELS_MIN_BETA);
     if (!(e->alpha_bar >= 0.0 && e->alpha_bar < 1.0))
-        return els_fail(err, ELS_EINVAL, "alpha_bar", "alpha_bar is %g; it must be between 0 and 1.",
-                        e->alpha_bar);
+        return els_fail(err, ELS_EINVAL, "alpha_bar",
+                        "alpha_bar is %g; it must be between 0 and 1.", e->alpha_bar);
     if (!(e->tolerance >= 0.0 && e->tolerance <= 1.0))
-        return els_fail(err, ELS_EINVAL, "tolerance", "tolerance is %g; it must be between 0 and 1.",
-                        e->tolerance);
+        return els_fail(err, ELS_EINVAL, "tolerance",
+                        "tolerance is %g; it must be between 0 and 1.", e->tolerance);
     if (e->batch < 1)
         return els_fail(err, ELS_EINVAL, "x", "x holds no image; at least one is needed.");
     if (e->num_images < 1)
@@ -45,8 +45,9 @@ int els_evaluation_check(const struct els_evaluation *e, struct els_error *err)
     }
     for (size_t i = 0; i < (size_t)e->batch * values; i++)
         if (!(fabsf(e->x[i]) <= ELS_MAX_ABS_X))
-            return els_fail(err, ELS_EINVAL, "x", "x[%zu] is %g; values must be finite and at most %g.",
-                            i, (double)e->x[i], (double)ELS_MAX_ABS_X);
+            return els_fail(err, ELS_EINVAL, "x",
+                            "x[%zu] is %g; values must be finite and at most %g.", i,
+                            (double)e->x[i], (double)ELS_MAX_ABS_X);
     return 0;
 }
 
@@ -114,7 +115,8 @@ int els_evaluate(const struct els_evaluation *evaluation, struct els_pool *pool,
     return 0;
 }
 
-void els_score_from_x0(float *out, const float *x0, const float *x, size_t n, double alpha_bar, double beta)
+void els_score_from_x0(float *out, const float *x0, const float *x, size_t n, double alpha_bar,
+                       double beta)
 {
     double a = sqrt(alpha_bar);
 
@@ -122,7 +124,8 @@ void els_score_from_x0(float *out, const float *x0, const float *x, size_t n, do
         out[i] = (float)((a * (double)x0[i] - (double)x[i]) / beta);
 }
 
-void els_epsilon_from_x0(float *out, const float *x0, const float *x, size_t n, double alpha_bar, double beta)
+void els_epsilon_from_x0(float *out, const float *x0, const float *x, size_t n, double alpha_bar,
+                         double beta)
 {
     double a = sqrt(alpha_bar), sigma = sqrt(beta);
 

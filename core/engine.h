@@ -26,8 +26,10 @@
 
 enum { ELS_MAX_P_COUNT = 64 };
 
-/* β below this makes the posterior meaningless in float32; an evaluation refuses it. */
-#define ELS_MIN_BETA 1e-6
+/* The engine takes β down to this: 5,000 cosine steps end at 1e-7. */
+#define ELS_MIN_BETA 1e-12
+/* A single evaluation that a person asks for should not go below this: ε = (x − a·x̂0)/√β loses its meaning in float32. */
+#define ELS_MIN_BETA_ALONE 1e-6
 
 /*
  * How a caller looks in on long work. poll() is called from any worker thread, at least every 50 ms

@@ -28,8 +28,8 @@ void els_sources_of(enum els_machine machine, enum els_candidates candidates, in
     }
 }
 
-int els_runs_new(struct els_runs *out, enum els_machine machine, enum els_candidates candidates, int n,
-                 int r, int query_from, int query_to)
+int els_runs_new(struct els_runs *out, enum els_machine machine, enum els_candidates candidates,
+                 int n, int r, int query_from, int query_to)
 {
     /* A displacement's queries are contiguous in every machine: at most one run each. */
     struct els_run *run = els_alloc_array((size_t)(2 * n - 1), sizeof(*run));

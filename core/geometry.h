@@ -44,8 +44,8 @@ void els_sources_of(enum els_machine machine, enum els_candidates candidates, in
                     int *from, int *to);
 
 /* Every pair (i, k) with i in [query_from, query_to), once. 0 or ELS_ENOMEM. */
-int els_runs_new(struct els_runs *out, enum els_machine machine, enum els_candidates candidates, int n,
-                 int r, int query_from, int query_to);
+int els_runs_new(struct els_runs *out, enum els_machine machine, enum els_candidates candidates,
+                 int n, int r, int query_from, int query_to);
 void els_runs_deinit(struct els_runs *runs);
 
 /* Pairs along the axis: Σ count. */

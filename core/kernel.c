@@ -13,6 +13,11 @@
 
 static const struct els_kernel *const kernels[] = {
     &els_kernel_c,
+#ifdef __x86_64__
+    &els_kernel_avx2,
+    &els_kernel_avx512,
+    &els_kernel_avx512vnni,
+#endif
 };
 
 enum { NUM_KERNELS = sizeof(kernels) / sizeof(*kernels) };
@@ -73,8 +78,8 @@ int els_engine_use_kernel(const char *name, struct els_error *err)
 
             snprintf(list + used, sizeof(list) - used, ", %s", kernels[i]->name);
         }
-    return els_fail(err, ELS_ENOENT, "cpu", "The kernel \"%s\" is not available here; there is: %s.",
-                    name, list);
+    return els_fail(err, ELS_ENOENT, "cpu",
+                    "The kernel \"%s\" is not available here; there is: %s.", name, list);
 }
 
 const char *els_engine_kernel(void)

@@ -7,6 +7,7 @@
  *
  *     k->prepare_query(sweep, x, query);                 // once per noisy image
  *     k->prepare_group(sweep, images, count, group);     // once per group of images
+ *     k->begin(sweep, query, group, work, lanes);        // once per query and group
  *     for (int r = 0; r < sweep->rows.count; r++)        // one displacement of rows at a time
  *         k->sweep_windows(sweep, &sweep->rows.run[r], query, group, work, lanes);
  *
@@ -32,6 +33,8 @@
 enum {
     ELS_MAX_LANES = 16,
     ELS_HEADROOM = 8, /* nats */
+    ELS_NO_REFERENCE =
+        -(1 << 29), /* high part before the first candidate: below every logit, without overflow */
 };
 
 /* One machine, one P, one noise level, one band of query rows: the same for all groups and queries. */
@@ -39,15 +42,17 @@ struct els_sweep {
     const struct els_bank *bank;
     struct els_shape shape;
     enum els_machine machine;
-    int rh, rw;               /* window radius along rows and columns, never beyond the image */
-    int wraps;                /* windows wrap around; else they are clipped */
-    int band_from, band_to;   /* query rows; for is and es: displacements of rows */
-    struct els_runs rows;     /* of the band; unused by is and es */
+    enum els_candidates candidates;
+    int r;                  /* P div 2 */
+    int rh, rw;             /* window radius along rows and columns, never beyond the image */
+    int wraps;              /* windows wrap around; else they are clipped */
+    int band_from, band_to; /* query rows; for is and es: displacements of rows */
+    struct els_runs rows;   /* of the band; unused by is and es */
     struct els_runs cols;
-    double scale;             /* a/β */
-    double bias;              /* a²/2β */
-    double cut;               /* nats below the reference at which a candidate is skipped */
-    int slots;                /* float sums per pixel: s, v_0 … v_{C−1}, and u when the entropy is wanted */
+    double scale; /* a/β */
+    double bias;  /* a²/2β */
+    double cut;   /* nats below the reference at which a candidate is skipped */
+    int slots;    /* float sums per pixel: s, v_0 … v_{C−1}, and u when the entropy is wanted */
     int entropy;
 };
 
@@ -58,6 +63,8 @@ struct els_sweep {
 struct els_lanes {
     double *m;
     float *sum;
+    int32_t
+        *reference; /* [pixels,2], for integer kernels: m in their own units, high and low part */
 };
 
 struct els_kernel {
@@ -73,18 +80,27 @@ struct els_kernel {
     /* x: [C,H,W]. */
     void (*prepare_query)(const struct els_sweep *sweep, const float *x, void *query);
     /* `count` ≤ lanes bank indices; the lanes beyond it must never contribute. */
-    void (*prepare_group)(const struct els_sweep *sweep, const int64_t *images, int count, void *group);
+    void (*prepare_group)(const struct els_sweep *sweep, const int64_t *images, int count,
+                          void *group);
+    /* Before one query's sweeps over one group; may be NULL. */
+    void (*begin)(const struct els_sweep *sweep, const void *query, const void *group, void *work,
+                  struct els_lanes *lanes);
     /* ls, els, bbels: every pair of one run of rows with every run of columns. */
-    void (*sweep_windows)(const struct els_sweep *sweep, const struct els_run *rows, const void *query,
-                          const void *group, void *work, struct els_lanes *lanes);
+    void (*sweep_windows)(const struct els_sweep *sweep, const struct els_run *rows,
+                          const void *query, const void *group, void *work,
+                          struct els_lanes *lanes);
     /* is, es: every translate by (dy, ·); dy in [band_from, band_to). */
     void (*sweep_translates)(const struct els_sweep *sweep, int dy, const void *query,
                              const void *group, void *work, struct els_lanes *lanes);
 };
 
 extern const struct els_kernel els_kernel_c;
+extern const struct els_kernel els_kernel_avx2;       /* x86-64 builds only, as all below */
+extern const struct els_kernel els_kernel_avx512;     /* F, BW, DQ, VL */
+extern const struct els_kernel els_kernel_avx512vnni; /* and VNNI */
 
-/* The fastest kernel that this CPU can run, or the one that ELS_CPU or els_engine_use_kernel named. */
+/* The fastest kernel that this CPU can run, or the one that els_engine_use_kernel named, or ELS_CPU (where it names
+ * one that cannot run, the fastest). */
 const struct els_kernel *els_kernel_chosen(void);
 /* Every kernel of this build, the slowest first; NULL past the end. */
 const struct els_kernel *els_kernel_at(int i);

@@ -27,9 +27,9 @@ enum { L = 8 };
 
 /* Where each part of a group begins. */
 struct layout {
-    int columns;       /* W + 2rw */
-    size_t plane;      /* values of one channel of a padded image */
-    size_t y_floats;   /* [C][H][columns][L] */
+    int columns;     /* W + 2rw */
+    size_t plane;    /* values of one channel of a padded image */
+    size_t y_floats; /* [C][H][columns][L] */
 };
 
 static struct layout layout_of(const struct els_sweep *s)
@@ -124,7 +124,8 @@ static void add_squares(const struct els_sweep *s, const float *y, int row, int 
     struct layout o = layout_of(s);
 
     for (int c = 0; c < s->shape.c; c++) {
-        const float *v = y + ((size_t)c * o.plane + (size_t)row * (size_t)o.columns + (size_t)column) * L;
+        const float *v =
+            y + ((size_t)c * o.plane + (size_t)row * (size_t)o.columns + (size_t)column) * L;
 
         for (int l = 0; l < L; l++)
             out[l] += sign * (double)v[l] * (double)v[l];
@@ -254,14 +255,15 @@ static inline double relative_logits(const struct els_sweep *s, double scale, co
 /*
  * Turns relative logits into weights e^(l−m) of pixel `*m`. False: none of them is worth adding.
  */
-static inline int weigh(const struct els_sweep *s, double scale, const double *dot, const double *bias,
-                        double *m, float *sum, float *restrict weight, float *restrict logit)
+static inline int weigh(const struct els_sweep *s, double scale, const double *dot,
+                        const double *bias, double *m, float *sum, float *restrict weight,
+                        float *restrict logit)
 {
     double rel[L], top = relative_logits(s, scale, dot, bias, *m, rel);
 
     if (top > ELS_HEADROOM) {
-        raise_reference(s, *m == -INFINITY ? relative_logits(s, scale, dot, bias, 0.0, rel) : *m + top,
-                        m, sum);
+        raise_reference(
+            s, *m == -INFINITY ? relative_logits(s, scale, dot, bias, 0.0, rel) : *m + top, m, sum);
         top = relative_logits(s, scale, dot, bias, *m, rel);
     }
     if (!(top >= -s->cut))
@@ -308,7 +310,8 @@ static void slide_columns(const struct els_sweep *s, const struct els_run *cols,
         /* Padded column j + rw of the image is column j of the window's left edge: index from query − rw. */
         const double *xs = x + (size_t)c * o.plane + (size_t)row_x * (size_t)o.columns + first;
         const float *ys =
-            y + ((size_t)c * o.plane + (size_t)row_y * (size_t)o.columns + (size_t)(first + dx)) * L;
+            y +
+            ((size_t)c * o.plane + (size_t)row_y * (size_t)o.columns + (size_t)(first + dx)) * L;
 
         for (int j = 0; j < cols->count + 2 * s->rw; j++) {
             double value = sign * xs[j];
@@ -329,7 +332,8 @@ static void emit_row(const struct els_sweep *s, const struct els_run *cols, int 
     float weight[L], logit[L];
     size_t pixel = (size_t)(i - s->band_from) * (size_t)s->shape.w + (size_t)cols->query;
     size_t centre = (size_t)k * (size_t)s->shape.w + (size_t)cols->source;
-    const float *y_centre = y + ((size_t)k * (size_t)o.columns + (size_t)(cols->source + s->rw)) * L;
+    const float *y_centre =
+        y + ((size_t)k * (size_t)o.columns + (size_t)(cols->source + s->rw)) * L;
 
     for (int b = 0; b < 2 * s->rw; b++)
         for (int l = 0; l < L; l++)
@@ -399,8 +403,8 @@ static void translates(const struct els_sweep *s, int *from, int *to)
     *to = s->wraps ? *from + s->shape.w : 1;
 }
 
-static void sweep_translates(const struct els_sweep *s, int dy, const void *query, const void *group,
-                             void *work, struct els_lanes *lanes)
+static void sweep_translates(const struct els_sweep *s, int dy, const void *query,
+                             const void *group, void *work, struct els_lanes *lanes)
 {
     struct layout o = layout_of(s);
     const float *y = group;
@@ -419,7 +423,8 @@ static void sweep_translates(const struct els_sweep *s, int dy, const void *quer
         if (lanes->m[0] != before) {
             float keep = before == -INFINITY ? 0.0f : expf((float)(before - lanes->m[0]));
 
-            for (size_t k = (size_t)s->slots * L; k < (size_t)s->shape.h * (size_t)s->shape.w * (size_t)s->slots * L; k++)
+            for (size_t k = (size_t)s->slots * L;
+                 k < (size_t)s->shape.h * (size_t)s->shape.w * (size_t)s->slots * L; k++)
                 sum[k] *= keep;
         }
         add_weights(s, weight, logit, sum);
@@ -429,7 +434,8 @@ static void sweep_translates(const struct els_sweep *s, int dy, const void *quer
 
             for (int j = 0; j < s->shape.w; j++)
                 add_centres(s, weight, ys + j * L, o.plane,
-                            sum + ((size_t)i * (size_t)s->shape.w + (size_t)j) * (size_t)s->slots * L);
+                            sum + ((size_t)i * (size_t)s->shape.w + (size_t)j) * (size_t)s->slots *
+                                      L);
         }
     }
 }

@@ -17,9 +17,9 @@
 struct plain {
     const struct els_evaluation *e;
     struct els_shape shape;
-    int r;           /* window radius */
-    const float *x;  /* [C,H,W] */
-    double *y;       /* [C,H,W] */
+    int r;          /* window radius */
+    const float *x; /* [C,H,W] */
+    double *y;      /* [C,H,W] */
 };
 
 /* Bank image n in float64; u8 pixels exactly (u/255 − 0.5)/0.5. */
@@ -31,8 +31,9 @@ static void load_image(const struct els_evaluation *e, int64_t n, double *y)
     for (size_t i = 0; i < values; i++) {
         size_t at = (size_t)n * values + i;
 
-        y[i] = info->dtype == ELS_U8 ? (((const uint8_t *)els_bank_images(e->bank))[at] / 255.0 - 0.5) / 0.5
-                                     : (double)((const float *)els_bank_images(e->bank))[at];
+        y[i] = info->dtype == ELS_U8
+                   ? (((const uint8_t *)els_bank_images(e->bank))[at] / 255.0 - 0.5) / 0.5
+                   : (double)((const float *)els_bank_images(e->bank))[at];
     }
 }
 
@@ -105,7 +106,8 @@ static void add_windows(const struct plain *p, struct els_posterior *posterior)
             els_sources_of(p->e->machine, p->e->candidates, w, p->r, j, &l0, &l1);
             for (int k = k0; k < k1; k++)
                 for (int l = l0; l < l1; l++)
-                    add_candidate(p, posterior, (size_t)(i * w + j), window_distance(p, i, j, k, l), k, l);
+                    add_candidate(p, posterior, (size_t)(i * w + j), window_distance(p, i, j, k, l),
+                                  k, l);
         }
 }
 
@@ -125,8 +127,8 @@ static void add_images(const struct plain *p, struct els_posterior *posterior)
         }
 }
 
-static int evaluate_pair(const struct els_evaluation *e, int64_t pair, const struct els_watch *watch,
-                         struct els_answer *answer)
+static int evaluate_pair(const struct els_evaluation *e, int64_t pair,
+                         const struct els_watch *watch, struct els_answer *answer)
 {
     struct els_shape shape = els_bank_info(e->bank)->shape;
     struct plain p = {
@@ -137,7 +139,8 @@ static int evaluate_pair(const struct els_evaluation *e, int64_t pair, const str
         .y = els_alloc_array(els_shape_values(shape), sizeof(*p.y)),
     };
     struct els_posterior posterior = {0};
-    int r = p.y ? els_posterior_init(&posterior, (size_t)shape.h * (size_t)shape.w, shape.c) : ELS_ENOMEM;
+    int r = p.y ? els_posterior_init(&posterior, (size_t)shape.h * (size_t)shape.w, shape.c)
+                : ELS_ENOMEM;
 
     for (int64_t n = 0; r == 0 && n < e->num_images; n++) {
         if (watch && watch->poll(watch->user, (double)n / (double)e->num_images) != 0)

@@ -16,20 +16,20 @@
 #include "mem.h"
 
 struct els_pool {
-    int threads;           /* workers, the caller included */
-    int started;           /* pthreads that run */
-    pthread_t *thread;     /* [threads - 1] */
+    int threads;       /* workers, the caller included */
+    int started;       /* pthreads that run */
+    pthread_t *thread; /* [threads - 1] */
     pthread_mutex_t lock;
-    pthread_cond_t wake;   /* a new generation, or the end */
-    pthread_cond_t done;   /* busy fell to 0 */
-    unsigned generation;   /* counts loops; guarded by lock */
-    int busy;              /* threads still in the loop; guarded by lock */
-    int ending;            /* guarded by lock */
-    int next_worker;       /* hands out worker numbers at start; guarded by lock */
+    pthread_cond_t wake; /* a new generation, or the end */
+    pthread_cond_t done; /* busy fell to 0 */
+    unsigned generation; /* counts loops; guarded by lock */
+    int busy;            /* threads still in the loop; guarded by lock */
+    int ending;          /* guarded by lock */
+    int next_worker;     /* hands out worker numbers at start; guarded by lock */
     void (*item)(void *arg, size_t i, int worker);
     void *arg;
     size_t n;
-    atomic_size_t next;    /* relaxed: only hands out numbers; the lock orders the data */
+    atomic_size_t next; /* relaxed: only hands out numbers; the lock orders the data */
 };
 
 static int cores(void)

@@ -38,7 +38,8 @@ void els_posterior_deinit(struct els_posterior *p)
     *p = (struct els_posterior){0};
 }
 
-void els_posterior_add(struct els_posterior *p, size_t q, double m, double s, double u, const double *v)
+void els_posterior_add(struct els_posterior *p, size_t q, double m, double s, double u,
+                       const double *v)
 {
     size_t channels = (size_t)p->channels;
     double keep, take, shift_keep, shift_take, top;

@@ -21,10 +21,10 @@
 struct els_posterior {
     size_t pixels;
     int channels;
-    double *m;  /* [pixels] */
-    double *s;  /* [pixels] */
-    double *u;  /* [pixels] */
-    double *v;  /* [pixels,channels] */
+    double *m; /* [pixels] */
+    double *s; /* [pixels] */
+    double *u; /* [pixels] */
+    double *v; /* [pixels,channels] */
 };
 
 /* The neutral element at every pixel. 0 or ELS_ENOMEM. */
@@ -34,7 +34,8 @@ void els_posterior_deinit(struct els_posterior *p);
 size_t els_posterior_bytes(size_t pixels, int channels);
 
 /* Adds a set of candidates, given as its sums relative to m, to pixel q. */
-void els_posterior_add(struct els_posterior *p, size_t q, double m, double s, double u, const double *v);
+void els_posterior_add(struct els_posterior *p, size_t q, double m, double s, double u,
+                       const double *v);
 /* Adds all of `from` (the same pixels and channels) pixel by pixel. */
 void els_posterior_merge(struct els_posterior *into, const struct els_posterior *from);
 

@@ -15,7 +15,7 @@
 
 struct els_sampler {
     struct els_bank *bank;
-    int64_t *images;        /* the selection */
+    int64_t *images; /* the selection */
     int64_t num_bank_images;
     enum els_machine machine;
     enum els_candidates candidates;
@@ -23,16 +23,16 @@ struct els_sampler {
     double tolerance;
     struct els_shape shape;
     int64_t num_images;
-    int n;                  /* num_inference_steps */
-    int num_steps;          /* S */
+    int n;         /* num_inference_steps */
+    int num_steps; /* S */
     int next;
-    double *alpha_bar;      /* [n+1] */
-    double *beta;           /* [n+1] */
-    int *p;                 /* [n+1]; 0 for is and es */
+    double *alpha_bar;       /* [n+1] */
+    double *beta;            /* [n+1] */
+    int *p;                  /* [n+1]; 0 for is and es */
     struct els_noise *noise; /* [num_images], as x_T left them */
-    float *x, *x0;          /* [num_images,C,H,W] */
-    float *entropy;         /* [num_images,H,W] or NULL */
-    float *z;               /* [C,H,W], DDPM only */
+    float *x, *x0;           /* [num_images,C,H,W] */
+    float *entropy;          /* [num_images,H,W] or NULL */
+    float *z;                /* [C,H,W], DDPM only */
     double certified_error;
 };
 
@@ -89,9 +89,10 @@ static int check_alpha_bar(const struct els_sample_spec *spec, struct els_error 
             return els_fail(err, ELS_EINVAL, "noise_schedule",
                             "alpha_bar[%d] is %g; values must be above 0 and at most 1.", i, a[i]);
         if (i > 0 && !(a[i] < a[i - 1]))
-            return els_fail(err, ELS_EINVAL, "noise_schedule",
-                            "alpha_bar[%d] is %g, not below alpha_bar[%d] = %g; values must fall strictly.",
-                            i, a[i], i - 1, a[i - 1]);
+            return els_fail(
+                err, ELS_EINVAL, "noise_schedule",
+                "alpha_bar[%d] is %g, not below alpha_bar[%d] = %g; values must fall strictly.", i,
+                a[i], i - 1, a[i - 1]);
     }
     return 0;
 }
@@ -105,9 +106,10 @@ static int check_x_T(const struct els_sample_spec *spec, struct els_error *err)
     values = (size_t)spec->num_images * els_shape_values(els_bank_info(spec->bank)->shape);
     for (size_t i = 0; i < values; i++)
         if (!(fabsf(spec->x_T[i]) <= 1e4f))
-            return els_fail(err, ELS_EINVAL, "noise",
-                            "Value %zu of the noise is %g; values must be finite and at most 10000.", i,
-                            (double)spec->x_T[i]);
+            return els_fail(
+                err, ELS_EINVAL, "noise",
+                "Value %zu of the noise is %g; values must be finite and at most 10000.", i,
+                (double)spec->x_T[i]);
     return 0;
 }
 
@@ -119,8 +121,8 @@ static int check_steps(const struct els_sampler *s, struct els_error *err)
 
         if (info.beta < ELS_MIN_BETA)
             return els_fail(err, ELS_EINVAL, "noise_schedule",
-                            "At t = %g beta is %g; a step needs at least %g. Use fewer steps.", info.t,
-                            info.beta, ELS_MIN_BETA);
+                            "At t = %g beta is %g; a step needs at least %g. Use fewer steps.",
+                            info.t, info.beta, ELS_MIN_BETA);
         if (els_machine_uses_p(s->machine)) {
             int r = els_machine_check_p(s->machine, s->shape, info.p, err);
 
@@ -148,10 +150,10 @@ static int make_schedule(struct els_sampler *s, const struct els_sample_spec *sp
     for (int i = 0; i <= s->n; i++) {
         double t = (double)i / s->n;
 
-        s->alpha_bar[i] = spec->alpha_bar ? spec->alpha_bar[i]
-                                          : els_schedule_alpha_bar(spec->noise_schedule, t);
-        s->beta[i] = spec->alpha_bar ? 1.0 - spec->alpha_bar[i]
-                                     : els_schedule_beta(spec->noise_schedule, t);
+        s->alpha_bar[i] =
+            spec->alpha_bar ? spec->alpha_bar[i] : els_schedule_alpha_bar(spec->noise_schedule, t);
+        s->beta[i] =
+            spec->alpha_bar ? 1.0 - spec->alpha_bar[i] : els_schedule_beta(spec->noise_schedule, t);
         s->p[i] = els_machine_uses_p(s->machine) ? els_scales_at(&spec->scales, t) : 0;
     }
     return 0;
@@ -205,7 +207,8 @@ static int make(struct els_sampler *s, const struct els_sample_spec *spec, struc
     return check_steps(s, err);
 }
 
-int els_sampler_new(struct els_sampler **out, const struct els_sample_spec *spec, struct els_error *err)
+int els_sampler_new(struct els_sampler **out, const struct els_sample_spec *spec,
+                    struct els_error *err)
 {
     struct els_sampler *s;
     int r = check_counts(spec, err);

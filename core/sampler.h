@@ -60,29 +60,31 @@ struct els_sample_spec {
     enum els_start_step start_step;
     enum els_sampler_kind sampler;
     enum els_schedule noise_schedule;
-    const double *alpha_bar;  /* NULL, or [num_inference_steps+1] explicit ᾱ_i: overrides noise_schedule */
+    const double
+        *alpha_bar; /* NULL, or [num_inference_steps+1] explicit ᾱ_i: overrides noise_schedule */
     struct els_scales scales; /* n = 0 only for is and es */
     uint64_t seed;            /* seed + num_images − 1 ≤ ELS_MAX_SEED */
     enum els_noise_kind noise;
-    const float *x_T;         /* NULL, or [num_images,C,H,W]: overrides the drawn x_T */
+    const float *x_T; /* NULL, or [num_images,C,H,W]: overrides the drawn x_T */
     double tolerance;
-    int entropy;              /* non-zero: every step also gives the posterior entropy */
+    int entropy; /* non-zero: every step also gives the posterior entropy */
 };
 
 /* bbels, wrapped, 1 image, 20 steps, paper, ddim, cosine, torch, seed 0, no label; no bank, no scales. */
 void els_sample_spec_init(struct els_sample_spec *spec);
 
 struct els_step_info {
-    int step;         /* s, noisiest first */
-    int index;        /* i: t = i/n */
+    int step;  /* s, noisiest first */
+    int index; /* i: t = i/n */
     double t, alpha_bar, beta;
-    int p;            /* 0 for is and es */
+    int p; /* 0 for is and es */
 };
 
 struct els_sampler;
 
 /* Checks every field (ELS_EINVAL names it), copies what it needs and draws x_T. */
-int els_sampler_new(struct els_sampler **out, const struct els_sample_spec *spec, struct els_error *err);
+int els_sampler_new(struct els_sampler **out, const struct els_sample_spec *spec,
+                    struct els_error *err);
 /* NULL is fine. Returns NULL. */
 struct els_sampler *els_sampler_free(struct els_sampler *s);
 

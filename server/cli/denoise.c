@@ -87,12 +87,12 @@ static int read_level(struct run *r, struct els_error *err)
         return els_fail(err, ELS_EINVAL, "t", "give either --t or --alpha-bar");
     r->alpha_bar = o->t >= 0 ? els_schedule_alpha_bar(schedule, o->t) : o->alpha_bar;
     r->beta = o->t >= 0 ? els_schedule_beta(schedule, o->t) : 1 - o->alpha_bar;
-    if (!(r->alpha_bar > 0 && r->beta >= ELS_MIN_BETA))
+    if (!(r->alpha_bar > 0 && r->beta >= ELS_MIN_BETA_ALONE))
         return els_fail(
             err, ELS_EINVAL, "t",
             "the noise level has alpha_bar = %.9g and beta = %.3g; alpha_bar must be above 0 and "
             "beta at least %g",
-            r->alpha_bar, r->beta, ELS_MIN_BETA);
+            r->alpha_bar, r->beta, ELS_MIN_BETA_ALONE);
     return 0;
 }
 

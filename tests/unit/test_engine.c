@@ -2,7 +2,9 @@
  * The engine against the plain loop over the definitions: every machine, shapes from one pixel up, windows beyond
  * the image, banks that are no multiple of the lanes, u8 and F32, several noise levels, batches and scales.
  *
- * Tolerance: x̂0 within 2e-6, entropy within 2e-5. Measured over these cases: see the lines that the test prints.
+ * Tolerance: x̂0 within 2e-6 and entropy within 2e-5 for the portable kernel (measured 5e-7 and 2.4e-6); 1e-4 and 1e-3 for
+ * the integer kernels, which keep x to 15 bits where a logit's standard error stays below ONE_PLANE_ERROR
+ * (kernel_sweep.h), and to 23 bits elsewhere. What was measured is printed.
  */
 #include <math.h>
 #include <string.h>
@@ -13,7 +15,15 @@
 #include "noise.h"
 #include "unit.h"
 
-static const double X0_TOLERANCE = 2e-6, ENTROPY_TOLERANCE = 2e-5;
+static double x0_tolerance(void)
+{
+    return strcmp(els_engine_kernel(), "c") == 0 ? 2e-6 : 1e-4;
+}
+
+static double entropy_tolerance(void)
+{
+    return 10 * x0_tolerance();
+}
 
 struct problem {
     struct els_shape shape;
@@ -43,8 +53,8 @@ static struct els_bank *random_bank(const struct problem *q, uint64_t *state)
     size_t count = (size_t)q->num_images * els_shape_values(q->shape);
     _cleanup_(els_freep) uint8_t *u8 = els_alloc_array(count, 1);
     _cleanup_(els_freep) float *f32 = els_alloc_array(count, sizeof(*f32));
-    struct els_bank_parts parts = {.name = "random", .shape = q->shape, .num_images = q->num_images,
-                                   .dtype = q->dtype};
+    struct els_bank_parts parts = {
+        .name = "random", .shape = q->shape, .num_images = q->num_images, .dtype = q->dtype};
     struct els_bank *bank = NULL;
 
     for (size_t i = 0; i < count; i++) {
@@ -72,14 +82,23 @@ static struct gap solve_both_ways(const struct problem *q, uint64_t *state)
     struct els_bank *bank = random_bank(q, state);
     _cleanup_(els_freep) int64_t *images = els_alloc_array((size_t)q->num_images, sizeof(*images));
     _cleanup_(els_freep) float *x = els_alloc_array((size_t)q->batch * values, sizeof(*x));
-    _cleanup_(els_freep) float *out = els_alloc_array(2 * answers * (values + pixels), sizeof(*out));
+    _cleanup_(els_freep) float *out =
+        els_alloc_array(2 * answers * (values + pixels), sizeof(*out));
     struct els_answer fast = {.x0 = out, .entropy = out + answers * values};
     struct els_answer plain = {.x0 = fast.entropy + answers * pixels,
                                .entropy = fast.entropy + answers * (pixels + values)};
     struct els_evaluation e = {
-        .bank = bank, .images = images, .num_images = q->num_images, .machine = q->machine,
-        .candidates = q->candidates, .num_p = num_p, .p = q->p, .alpha_bar = 1.0 - q->beta,
-        .beta = q->beta, .batch = q->batch, .x = x,
+        .bank = bank,
+        .images = images,
+        .num_images = q->num_images,
+        .machine = q->machine,
+        .candidates = q->candidates,
+        .num_p = num_p,
+        .p = q->p,
+        .alpha_bar = 1.0 - q->beta,
+        .beta = q->beta,
+        .batch = q->batch,
+        .x = x,
     };
     struct els_noise noise;
     struct gap gap = {0};
@@ -110,7 +129,8 @@ static struct problem random_problem(enum els_machine machine, enum els_candidat
 {
     static const double beta[] = {1e-3, 0.02, 0.3, 0.9, 0.9999};
     struct problem q = {
-        .shape = {1 + (int)(step(state) % 4), 1 + (int)(step(state) % 11), 1 + (int)(step(state) % 11)},
+        .shape = {1 + (int)(step(state) % 4), 1 + (int)(step(state) % 11),
+                  1 + (int)(step(state) % 11)},
         .num_images = 1 + (int64_t)(step(state) % 37),
         .dtype = step(state) % 4 ? ELS_U8 : ELS_F32,
         .machine = machine,
@@ -134,17 +154,20 @@ static void check_many(enum els_machine machine, enum els_candidates candidates,
         struct problem q = random_problem(machine, candidates, &state);
         struct gap gap = solve_both_ways(&q, &state);
 
-        ck_assert_msg(gap.x0 <= X0_TOLERANCE && gap.entropy <= ENTROPY_TOLERANCE,
-                      "%s round %d: %dx%dx%d, N=%lld, P=%d, beta=%g, %s: x0 differs by %.3g, entropy by %.3g",
-                      els_machine_name(machine), round, q.shape.c, q.shape.h, q.shape.w,
-                      (long long)q.num_images, q.p[0], q.beta, q.dtype == ELS_U8 ? "u8" : "f32", gap.x0,
-                      gap.entropy);
+        ck_assert_msg(
+            gap.x0 <= x0_tolerance() && gap.entropy <= entropy_tolerance(),
+            "%s round %d: %dx%dx%d, N=%lld, P=%d, beta=%g, %s: x0 differs by %.3g, entropy by %.3g",
+            els_machine_name(machine), round, q.shape.c, q.shape.h, q.shape.w,
+            (long long)q.num_images, q.p[0], q.beta, q.dtype == ELS_U8 ? "u8" : "f32", gap.x0,
+            gap.entropy);
         worst.x0 = fmax(worst.x0, gap.x0);
         worst.entropy = fmax(worst.entropy, gap.entropy);
     }
-    printf("%s %s: %d cases, x0 within %.2g (allowed %.0g), entropy within %.2g (allowed %.0g), kernel %s\n",
-           els_machine_name(machine), machine == ELS_MACHINE_ELS ? els_candidates_name(candidates) : "",
-           rounds, worst.x0, X0_TOLERANCE, worst.entropy, ENTROPY_TOLERANCE, els_engine_kernel());
+    printf("%s %s: %d cases, x0 within %.2g (allowed %.0g), entropy within %.2g (allowed %.0g), "
+           "kernel %s\n",
+           els_machine_name(machine),
+           machine == ELS_MACHINE_ELS ? els_candidates_name(candidates) : "", rounds, worst.x0,
+           x0_tolerance(), worst.entropy, entropy_tolerance(), els_engine_kernel());
 }
 
 START_TEST(test_is_equals_plain_loop)
@@ -185,15 +208,27 @@ END_TEST
 
 START_TEST(test_bbels_becomes_ls_beyond_the_image)
 {
-    struct problem q = {.shape = {1, 6, 7}, .num_images = 9, .dtype = ELS_U8, .num_p = 1, .p = {15},
-                        .beta = 0.2, .batch = 1};
+    struct problem q = {.shape = {1, 6, 7},
+                        .num_images = 9,
+                        .dtype = ELS_U8,
+                        .num_p = 1,
+                        .p = {15},
+                        .beta = 0.2,
+                        .batch = 1};
     float x[42], a[42], b[42];
     int64_t images[9] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
     uint64_t state = 5;
     struct els_bank *bank = random_bank(&q, &state);
     struct els_noise noise;
-    struct els_evaluation e = {.bank = bank, .images = images, .num_images = 9, .num_p = 1, .p = q.p,
-                               .alpha_bar = 0.8, .beta = 0.2, .batch = 1, .x = x};
+    struct els_evaluation e = {.bank = bank,
+                               .images = images,
+                               .num_images = 9,
+                               .num_p = 1,
+                               .p = q.p,
+                               .alpha_bar = 0.8,
+                               .beta = 0.2,
+                               .batch = 1,
+                               .x = x};
 
     els_noise_init(&noise, ELS_NOISE_NUMPY, 3);
     els_noise_randn(&noise, x, 42);
@@ -209,16 +244,28 @@ END_TEST
 /* Threads, batch and the list of scales must not change a byte; nor must asking for the entropy. */
 START_TEST(test_bytes_depend_on_nothing_else)
 {
-    struct problem q = {.shape = {2, 9, 12}, .num_images = 133, .dtype = ELS_U8, .num_p = 2,
-                        .p = {3, 7}, .beta = 0.1, .batch = 3};
+    struct problem q = {.shape = {2, 9, 12},
+                        .num_images = 133,
+                        .dtype = ELS_U8,
+                        .num_p = 2,
+                        .p = {3, 7},
+                        .beta = 0.1,
+                        .batch = 3};
     enum { VALUES = 2 * 9 * 12, PIXELS = 9 * 12 };
     static float x[3 * VALUES], all[6 * VALUES], one[VALUES], entropy[6 * PIXELS];
     int64_t images[133];
     uint64_t state = 9;
     struct els_bank *bank = random_bank(&q, &state);
     struct els_noise noise;
-    struct els_evaluation e = {.bank = bank, .images = images, .num_images = 133, .num_p = 2, .p = q.p,
-                               .machine = ELS_MACHINE_BBELS, .alpha_bar = 0.9, .beta = 0.1, .batch = 3,
+    struct els_evaluation e = {.bank = bank,
+                               .images = images,
+                               .num_images = 133,
+                               .num_p = 2,
+                               .p = q.p,
+                               .machine = ELS_MACHINE_BBELS,
+                               .alpha_bar = 0.9,
+                               .beta = 0.1,
+                               .batch = 3,
                                .x = x};
 
     for (int i = 0; i < 133; i++)
@@ -233,7 +280,9 @@ START_TEST(test_bytes_depend_on_nothing_else)
         e.p = q.p;
         e.batch = 3;
         e.x = x;
-        ck_assert_int_eq(els_evaluate(&e, NULL, NULL, &(struct els_answer){.x0 = all, .entropy = entropy}, NULL), 0);
+        ck_assert_int_eq(
+            els_evaluate(&e, NULL, NULL, &(struct els_answer){.x0 = all, .entropy = entropy}, NULL),
+            0);
         for (int threads = 1; threads <= 5; threads += 2)
             for (int pair = 0; pair < 3 * num_p; pair++) {
                 struct els_pool *pool = NULL;
@@ -243,7 +292,8 @@ START_TEST(test_bytes_depend_on_nothing_else)
                 e.p = &q.p[pair / 3];
                 e.batch = 1;
                 e.x = x + pair % 3 * VALUES;
-                ck_assert_int_eq(els_evaluate(&e, pool, NULL, &(struct els_answer){.x0 = one}, NULL), 0);
+                ck_assert_int_eq(
+                    els_evaluate(&e, pool, NULL, &(struct els_answer){.x0 = one}, NULL), 0);
                 ck_assert_mem_eq(one, all + pair * VALUES, sizeof(one));
                 els_pool_free(pool);
             }
@@ -267,14 +317,22 @@ START_TEST(test_watch_cancels)
     uint64_t state = 2;
     struct els_bank *bank = random_bank(&q, &state);
     int calls = 0, p = 3;
-    struct els_evaluation e = {.bank = bank, .images = images, .num_images = 400, .num_p = 1, .p = &p,
-                               .machine = ELS_MACHINE_BBELS, .alpha_bar = 0.5, .beta = 0.5, .batch = 1,
+    struct els_evaluation e = {.bank = bank,
+                               .images = images,
+                               .num_images = 400,
+                               .num_p = 1,
+                               .p = &p,
+                               .machine = ELS_MACHINE_BBELS,
+                               .alpha_bar = 0.5,
+                               .beta = 0.5,
+                               .batch = 1,
                                .x = x};
 
     for (int i = 0; i < 400; i++)
         images[i] = i;
     ck_assert_int_eq(els_evaluate(&e, NULL, &(struct els_watch){stop_at_once, &calls},
-                                  &(struct els_answer){.x0 = x0}, NULL), ELS_ECANCELLED);
+                                  &(struct els_answer){.x0 = x0}, NULL),
+                     ELS_ECANCELLED);
     ck_assert_int_eq(calls, 1);
     els_bank_unref(bank);
 }
@@ -291,8 +349,14 @@ START_TEST(test_tolerance_is_kept)
     struct els_noise noise;
     struct els_answer answer = {.x0 = loose};
     int p = 5;
-    struct els_evaluation e = {.bank = bank, .images = images, .num_images = 50, .num_p = 1, .p = &p,
-                               .machine = ELS_MACHINE_ELS, .batch = 1, .x = x};
+    struct els_evaluation e = {.bank = bank,
+                               .images = images,
+                               .num_images = 50,
+                               .num_p = 1,
+                               .p = &p,
+                               .machine = ELS_MACHINE_ELS,
+                               .batch = 1,
+                               .x = x};
 
     for (int i = 0; i < 50; i++)
         images[i] = i;
@@ -325,9 +389,16 @@ START_TEST(test_bad_questions_are_named)
     struct els_answer answer = {.x0 = x0};
     struct els_error err;
     int p = 3;
-    const struct els_evaluation good = {.bank = bank, .images = images, .num_images = 2, .num_p = 1,
-                                        .p = &p, .machine = ELS_MACHINE_ELS, .alpha_bar = 0.5,
-                                        .beta = 0.5, .batch = 1, .x = x};
+    const struct els_evaluation good = {.bank = bank,
+                                        .images = images,
+                                        .num_images = 2,
+                                        .num_p = 1,
+                                        .p = &p,
+                                        .machine = ELS_MACHINE_ELS,
+                                        .alpha_bar = 0.5,
+                                        .beta = 0.5,
+                                        .batch = 1,
+                                        .x = x};
     struct els_evaluation e = good;
 
     ck_assert_int_eq(els_evaluate(&e, NULL, NULL, &answer, &err), 0);
@@ -335,7 +406,7 @@ START_TEST(test_bad_questions_are_named)
     ck_assert_int_eq(els_evaluate(&e, NULL, NULL, &answer, &err), ELS_EINVAL);
     ck_assert_str_eq(err.field, "p");
     p = 3;
-    e.beta = 1e-7;
+    e.beta = 1e-13;
     ck_assert_int_eq(els_evaluate(&e, NULL, NULL, &answer, &err), ELS_EINVAL);
     ck_assert_str_eq(err.field, "beta");
     e = good;
@@ -350,8 +421,8 @@ START_TEST(test_bad_questions_are_named)
 }
 END_TEST
 
-UNIT_MAIN("engine", test_is_equals_plain_loop, test_es_equals_plain_loop, test_ls_equals_plain_loop,
-          test_els_wrapped_equals_plain_loop, test_els_valid_equals_plain_loop,
-          test_bbels_equals_plain_loop, test_bbels_becomes_ls_beyond_the_image,
-          test_bytes_depend_on_nothing_else, test_watch_cancels, test_tolerance_is_kept,
-          test_bad_questions_are_named)
+UNIT_MAIN_PER_KERNEL("engine", test_is_equals_plain_loop, test_es_equals_plain_loop,
+                     test_ls_equals_plain_loop, test_els_wrapped_equals_plain_loop,
+                     test_els_valid_equals_plain_loop, test_bbels_equals_plain_loop,
+                     test_bbels_becomes_ls_beyond_the_image, test_bytes_depend_on_nothing_else,
+                     test_watch_cancels, test_tolerance_is_kept, test_bad_questions_are_named)

@@ -57,7 +57,8 @@ START_TEST(test_only_differences_of_logits_count)
 
         struct els_posterior same = of_range(0, N, 0);
 
-        ck_assert_double_eq_tol(els_posterior_mean(&p, 0, 0), els_posterior_mean(&same, 0, 0), 1e-12);
+        ck_assert_double_eq_tol(els_posterior_mean(&p, 0, 0), els_posterior_mean(&same, 0, 0),
+                                1e-12);
         els_posterior_deinit(&same);
         ck_assert(isfinite(els_posterior_entropy(&p, 0)));
         els_posterior_deinit(&p);

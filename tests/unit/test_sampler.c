@@ -84,7 +84,8 @@ static void check_one_step(enum els_sampler_kind kind)
     for (int q = 0; q < VALUES; q++) {
         double x0 = els_sampler_x0(s)[q];
         double epsilon = (x[q] - sqrt(now.alpha_bar) * x0) / sqrt(now.beta);
-        double want = sqrt(then.alpha_bar) * x0 + sqrt(then.beta - variance) * epsilon + sqrt(variance) * z[q];
+        double want = sqrt(then.alpha_bar) * x0 + sqrt(then.beta - variance) * epsilon +
+                      sqrt(variance) * z[q];
 
         ck_assert_double_eq_tol(els_sampler_x(s)[q], want, 1e-6); /* float32 of values up to 4 */
     }
@@ -120,7 +121,8 @@ START_TEST(test_image_k_is_seed_plus_k)
             spec.num_images = 1;
             spec.seed = 40 + (uint64_t)k;
             alone = run(&spec);
-            ck_assert_mem_eq(els_sampler_x(alone), els_sampler_x(batch) + k * VALUES, VALUES * sizeof(float));
+            ck_assert_mem_eq(els_sampler_x(alone), els_sampler_x(batch) + k * VALUES,
+                             VALUES * sizeof(float));
             els_sampler_free(alone);
         }
         els_sampler_free(batch);
@@ -221,10 +223,12 @@ START_TEST(test_bad_specs_are_named)
     bad = good, bad.bank = NULL, expect_refusal(&bad, "bank");
     bad = good, bad.num_images = 0, expect_refusal(&bad, "num_images");
     bad = good, bad.num_inference_steps = 1, expect_refusal(&bad, "num_inference_steps");
-    bad = good, bad.num_inference_steps = ELS_MAX_INFERENCE_STEPS + 1, expect_refusal(&bad, "num_inference_steps");
+    bad = good, bad.num_inference_steps = ELS_MAX_INFERENCE_STEPS + 1,
+    expect_refusal(&bad, "num_inference_steps");
     bad = good, bad.seed = ELS_MAX_SEED, bad.num_images = 2, expect_refusal(&bad, "seed");
     bad = good, bad.tolerance = -0.5, expect_refusal(&bad, "tolerance");
-    bad = good, bad.num_inference_steps = 2, bad.alpha_bar = rising, expect_refusal(&bad, "noise_schedule");
+    bad = good, bad.num_inference_steps = 2, bad.alpha_bar = rising,
+    expect_refusal(&bad, "noise_schedule");
     bad = good, bad.selection.label = 99, expect_refusal(&bad, "label");
     x_T[3] = INFINITY;
     bad = good, bad.x_T = x_T, expect_refusal(&bad, "noise");
@@ -238,4 +242,5 @@ END_TEST
 
 UNIT_MAIN("sampler", test_steps_are_numbered_noisiest_first, test_ddim_step, test_ddpm_step,
           test_image_k_is_seed_plus_k, test_explicit_alpha_bar_equals_the_schedule,
-          test_uploaded_noise_is_x_T, test_cancelled_step_can_be_run_again, test_bad_specs_are_named)
+          test_uploaded_noise_is_x_T, test_cancelled_step_can_be_run_again,
+          test_bad_specs_are_named)

@@ -45,6 +45,21 @@ static inline int unit_run(const char *name, const TTest *const *tests, size_t n
         return unit_run(name, tests, sizeof(tests) / sizeof(*tests));                              \
     }
 
+/* The same, for suites that run once per kernel: the one that ELS_CPU names, skipped where this CPU lacks it. */
+#define UNIT_MAIN_PER_KERNEL(name, ...)                                                            \
+    int main(void)                                                                                 \
+    {                                                                                              \
+        const TTest *const tests[] = {__VA_ARGS__};                                                \
+        const char *kernel = getenv("ELS_CPU");                                                    \
+        struct els_error err = {0};                                                                \
+                                                                                                   \
+        if (kernel && els_engine_use_kernel(kernel, &err) < 0) {                                   \
+            printf("skipped: %s\n", err.message);                                                  \
+            return UNIT_SKIP;                                                                      \
+        }                                                                                          \
+        return unit_run(name, tests, sizeof(tests) / sizeof(*tests));                              \
+    }
+
 /* The file `name` of tests/ as this run sees it (tests/golden/… and so on). */
 static inline const char *unit_path(const char *name)
 {

@@ -1,0 +1,42 @@
+/*
+ * pass_internal: what the two halves of a pass share: pass_plan.c cuts the work, pass.c does it.
+ */
+#ifndef ELS_PASS_INTERNAL_H
+#define ELS_PASS_INTERNAL_H
+
+#include <stdatomic.h>
+
+#include "pass.h"
+
+/* What one worker needs to walk a chain. */
+struct worker {
+    void *group, *work;
+    struct els_lanes *lanes; /* [pairs at once] */
+    int64_t polled_ns;
+};
+
+struct els_pass {
+    const struct els_evaluation *e;
+    const struct els_kernel *kernel;
+    int64_t groups;
+    int chains, bands;
+    struct els_sweep *sweep; /* [num_p, bands] */
+    int64_t max_adds;        /* candidates that one query can meet in one image */
+    int64_t pairs_at_once;
+
+    /* the run under way */
+    int64_t first, count;
+    void **query;               /* [count] prepared noisy images */
+    struct worker *worker;      /* [threads] */
+    struct els_posterior *part; /* [chains, bands, count] */
+    const struct els_watch *watch;
+    atomic_int stop;   /* relaxed: only makes workers leave early */
+    atomic_llong done; /* groups·pairs finished; relaxed: progress only */
+};
+
+/* Floats that one pair's lane sums take over the sweep's band. */
+size_t els_pass_lane_floats(const struct els_pass *pass, const struct els_sweep *s);
+/* Pixels that an item's posterior covers: its band, or for is and es the whole image. */
+size_t els_pass_part_pixels(const struct els_sweep *s);
+
+#endif

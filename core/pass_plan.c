@@ -1,0 +1,246 @@
+/*
+ * Cuts an evaluation into chains and bands; see pass.h for the partition and why it must not depend on threads,
+ * batch or scales. Called once per evaluation, by its one thread.
+ */
+#include "pass_internal.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "mem.h"
+
+enum {
+    MAX_CHAINS = 64,
+    MIN_ITEMS = 16, /* with fewer chains, rows are cut into bands */
+    MIN_BAND_ROWS = 4,
+    MAX_BAND_PAIRS = 1 << 22, /* rows·W² of a band: one run of rows stays far below 50 ms */
+};
+
+static int min_int(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+static int max_int(int a, int b)
+{
+    return a > b ? a : b;
+}
+
+static int divide_up(int64_t a, int64_t b)
+{
+    return (int)((a + b - 1) / b);
+}
+
+size_t els_pass_lane_floats(const struct els_pass *pass, const struct els_sweep *s)
+{
+    int rows = els_machine_uses_p(s->machine) ? s->band_to - s->band_from : s->shape.h;
+
+    return (size_t)rows * (size_t)s->shape.w * (size_t)s->slots * (size_t)pass->kernel->lanes;
+}
+
+size_t els_pass_part_pixels(const struct els_sweep *s)
+{
+    int rows = els_machine_uses_p(s->machine) ? s->band_to - s->band_from : s->shape.h;
+
+    return (size_t)rows * (size_t)s->shape.w;
+}
+
+/* Rows per band: small enough for memory and for a quick look at the watch, and more bands when chains are few. */
+static int band_rows(const struct els_pass *pass, int slots, int length)
+{
+    struct els_shape shape = els_bank_info(pass->e->bank)->shape;
+    int64_t row_bytes = (int64_t)shape.w * slots * pass->kernel->lanes * (int64_t)sizeof(float);
+    int rows = length;
+
+    if (els_machine_uses_p(pass->e->machine)) {
+        rows = min_int(rows, max_int(1, (int)(ELS_WORKER_BYTES / row_bytes)));
+        rows = min_int(rows, max_int(MIN_BAND_ROWS, MAX_BAND_PAIRS / (shape.w * shape.w)));
+    }
+    if (pass->chains < MIN_ITEMS)
+        rows = min_int(
+            rows, max_int(MIN_BAND_ROWS, divide_up((int64_t)length * pass->chains, MIN_ITEMS)));
+    return rows;
+}
+
+static void plan_windows(struct els_sweep *s)
+{
+    /* A window that passes the image on both sides is the whole image: no radius needs to be larger. */
+    s->rh = min_int(s->r, s->shape.h - 1);
+    s->rw = min_int(s->r, s->shape.w - 1);
+    s->wraps = els_machine_wraps(s->machine);
+}
+
+static void plan_translates(const struct els_evaluation *e, struct els_sweep *s)
+{
+    s->wraps = els_machine_wraps(e->machine);
+    s->rh = 0;
+    s->rw = s->wraps ? s->shape.w / 2 : 0;
+}
+
+/* ln(2M/ε), see kernel.h: every candidate skipped weighs less than e^(m − cut), and one weighs e^m. */
+static double cut_for(const struct els_evaluation *e, double candidates_per_image)
+{
+    double allowed = fmax(e->tolerance, 0x1p-26); /* half a unit in float32's last place at 1 */
+
+    return log(2.0 * candidates_per_image * (double)e->num_images / allowed);
+}
+
+static int plan_sweep(struct els_pass *pass, struct els_sweep *s, int p, int band, int rows,
+                      int entropy)
+{
+    const struct els_evaluation *e = pass->e;
+    struct els_shape shape = els_bank_info(e->bank)->shape;
+    int translates = !els_machine_uses_p(e->machine);
+    int length = translates && e->machine == ELS_MACHINE_IS ? 1 : shape.h;
+
+    *s = (struct els_sweep){
+        .bank = e->bank,
+        .shape = shape,
+        .machine = e->machine,
+        .candidates = e->candidates,
+        .r = p / 2,
+        .band_from = band * rows,
+        .band_to = min_int(length, (band + 1) * rows),
+        .scale = sqrt(e->alpha_bar) / e->beta,
+        .bias = e->alpha_bar / (2.0 * e->beta),
+        .cut = cut_for(e, (double)shape.h * shape.w),
+        .slots = 1 + shape.c + (entropy ? 1 : 0),
+        .entropy = entropy,
+    };
+    if (translates) {
+        plan_translates(e, s);
+        return 0;
+    }
+    plan_windows(s);
+    if (els_runs_new(&s->rows, e->machine, e->candidates, shape.h, s->r, s->band_from, s->band_to) <
+        0)
+        return ELS_ENOMEM;
+    return els_runs_new(&s->cols, e->machine, e->candidates, shape.w, s->r, 0, shape.w);
+}
+
+/* The most sources that a query of one axis can take. */
+static int most_sources(const struct els_evaluation *e, int n, int r)
+{
+    int most = 0;
+
+    for (int i = 0; i < n; i++) {
+        int from, to;
+
+        els_sources_of(e->machine, e->candidates, n, r, i, &from, &to);
+        most = max_int(most, to - from);
+    }
+    return most;
+}
+
+static int64_t most_candidates(const struct els_evaluation *e)
+{
+    struct els_shape shape = els_bank_info(e->bank)->shape;
+    int64_t most = 1;
+
+    if (e->machine == ELS_MACHINE_ES)
+        return (int64_t)shape.h * shape.w;
+    for (int k = 0; e->machine != ELS_MACHINE_IS && k < e->num_p; k++) {
+        int64_t n =
+            (int64_t)most_sources(e, shape.h, e->p[k] / 2) * most_sources(e, shape.w, e->p[k] / 2);
+
+        most = n > most ? n : most;
+    }
+    return most;
+}
+
+static int64_t pairs_that_fit(const struct els_pass *pass)
+{
+    struct els_shape shape = els_bank_info(pass->e->bank)->shape;
+    size_t image = els_posterior_bytes((size_t)shape.h * (size_t)shape.w, shape.c);
+    size_t lanes = els_pass_lane_floats(pass, &pass->sweep[0]) * sizeof(float);
+    int64_t by_parts = (int64_t)(ELS_PARTS_BYTES / (image * (size_t)pass->chains));
+    int64_t by_lanes = (int64_t)(ELS_WORKER_BYTES / lanes);
+    int64_t fit = by_parts < by_lanes ? by_parts : by_lanes;
+
+    return fit > 0 ? fit : 1;
+}
+
+static int plan(struct els_pass *pass, int entropy)
+{
+    const struct els_evaluation *e = pass->e;
+    struct els_shape shape = els_bank_info(e->bank)->shape;
+    size_t image = els_posterior_bytes((size_t)shape.h * (size_t)shape.w, shape.c);
+    int length = e->machine == ELS_MACHINE_IS ? 1 : shape.h;
+    int rows;
+
+    pass->groups = divide_up(e->num_images, pass->kernel->lanes);
+    pass->chains = max_int(1, min_int(MAX_CHAINS, (int)(ELS_PARTS_BYTES / 4 / image)));
+    if (pass->groups < pass->chains)
+        pass->chains = (int)pass->groups;
+    /* As if the entropy were wanted: asking for it must not change x̂0. */
+    rows = band_rows(pass, 2 + shape.c, length);
+    pass->bands = divide_up(length, rows);
+    pass->sweep = els_alloc_array((size_t)e->num_p * (size_t)pass->bands, sizeof(*pass->sweep));
+    if (!pass->sweep)
+        return ELS_ENOMEM;
+    for (int k = 0; k < e->num_p; k++)
+        for (int b = 0; b < pass->bands; b++) {
+            int r = plan_sweep(pass, &pass->sweep[k * pass->bands + b], e->p[k], b, rows, entropy);
+
+            if (r < 0)
+                return r;
+        }
+    pass->max_adds = most_candidates(e);
+    pass->pairs_at_once = pairs_that_fit(pass);
+    return 0;
+}
+
+static int kernel_accepts_all(const struct els_pass *pass)
+{
+    for (int i = 0; i < pass->e->num_p * pass->bands; i++)
+        if (!pass->kernel->accepts(&pass->sweep[i]))
+            return 0;
+    return 1;
+}
+
+static void forget_plan(struct els_pass *pass)
+{
+    for (int i = 0; pass->sweep && i < pass->e->num_p * pass->bands; i++) {
+        els_runs_deinit(&pass->sweep[i].rows);
+        els_runs_deinit(&pass->sweep[i].cols);
+    }
+    free(pass->sweep);
+    pass->sweep = NULL;
+}
+
+int els_pass_new(struct els_pass **out, const struct els_evaluation *e, int entropy)
+{
+    struct els_pass *pass = els_alloc_array(1, sizeof(*pass));
+    int r;
+
+    if (!pass)
+        return ELS_ENOMEM;
+    pass->e = e;
+    pass->kernel = els_kernel_chosen();
+    r = plan(pass, entropy);
+    if (r == 0 && !kernel_accepts_all(pass)) {
+        forget_plan(pass);
+        pass->kernel = &els_kernel_c;
+        r = plan(pass, entropy);
+    }
+    if (r < 0) {
+        els_pass_free(pass);
+        return r;
+    }
+    *out = pass;
+    return 0;
+}
+
+struct els_pass *els_pass_free(struct els_pass *pass)
+{
+    if (!pass)
+        return NULL;
+    forget_plan(pass);
+    free(pass);
+    return NULL;
+}
+
+int64_t els_pass_pairs_at_once(const struct els_pass *pass)
+{
+    return pass->pairs_at_once;
+}
