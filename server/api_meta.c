@@ -28,7 +28,8 @@ static void get_ready(struct srv_request *req, struct srv_response *res)
         srv_problem(res, 503, "loading", "The daemon is still loading its banks.");
         srv_response_header(res, "Retry-After", "1");
     } else if (!srv_jobs_store_works(daemon->jobs)) {
-        srv_problem(res, 503, "store_failed", "The job store cannot be written to; the log says why.");
+        srv_problem(res, 503, "store_failed",
+                    "The job store cannot be written to; the log says why.");
         srv_response_header(res, "Retry-After", "10");
     } else {
         srv_response_static(res, 200, "application/json", body, sizeof(body) - 1);
@@ -38,8 +39,9 @@ static void get_ready(struct srv_request *req, struct srv_response *res)
 static void get_capabilities(struct srv_request *req, struct srv_response *res)
 {
     struct srv_daemon *daemon = srv_request_daemon(req);
-    json_t *about = json_pack("{s:s, s:s, s:o}", "version", ELS_VERSION, "kernel", els_engine_kernel(),
-                              "banks", srv_banks_summary(daemon->banks));
+    json_t *about = json_pack("{s:s, s:s, s:o, s:{s:i}}", "version", ELS_VERSION, "kernel",
+                              els_engine_kernel(), "banks", srv_banks_summary(daemon->banks),
+                              "queue", "capacity", srv_jobs_counts(daemon->jobs).queue_capacity);
     json_t *sampling = srv_jobs_capabilities(daemon);
 
     if (about && sampling && json_object_update_missing(about, sampling) == 0) {

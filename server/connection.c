@@ -15,8 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
 
+#include "clock.h"
 #include "log.h"
 
 enum {
@@ -25,14 +25,6 @@ enum {
     SEND_MS = 30000,        /* an answer may take this long, and beyond that … */
     SEND_BYTES_PER_MS = 16, /* … as long as it flows this fast */
 };
-
-int64_t srv_ticks_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 /* ---- its beginning and end ---- */
 
@@ -64,7 +56,7 @@ void *srv_connection_uri(void *cls, const char *uri, struct MHD_Connection *mhd)
     req->http = http;
     req->mhd = mhd;
     req->link = info ? info->socket_context : NULL;
-    req->started_ms = srv_ticks_ms();
+    req->started_ms = srv_monotonic_ms();
     req->body = ELS_BUFFER_INIT((size_t)http->daemon->config->max_body_bytes);
     snprintf(req->id, sizeof(req->id), "%08x%08x", (unsigned)http->id_base,
              (unsigned)atomic_fetch_add(&http->next_id, 1));
@@ -100,7 +92,7 @@ static void log_request(const struct srv_request *req, bool whole)
     srv_log(
         req->http->daemon->log, SRV_INFO, "http_request", "method", req->method, "path", req->path,
         "route", req->match.pattern, "status", srv_log_number(status, req->res.status), "ms",
-        srv_log_number(ms, (double)(srv_ticks_ms() - req->started_ms)), "peer",
+        srv_log_number(ms, (double)(srv_monotonic_ms() - req->started_ms)), "peer",
         srv_link_peer(req->link), "request_id", req->id, "outcome", whole ? NULL : "aborted", NULL);
 }
 

@@ -126,8 +126,6 @@ struct srv_request {
     bool timed_out;
 };
 
-int64_t srv_ticks_ms(void);
-
 /* ---- connection.c: libmicrohttpd's callbacks; `cls` is the srv_http ---- */
 
 void *srv_connection_uri(void *cls, const char *uri, struct MHD_Connection *mhd);

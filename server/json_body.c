@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 
 __attribute__((format(printf, 4, 5))) static json_t *fail(struct srv_json_error *error, int status,
                                                           const char *code, const char *format, ...)
@@ -57,12 +58,63 @@ static bool is_blank(const char *text, size_t size)
     return true;
 }
 
+/* Writes the pointer's next step. Steps that do not fit are left out: the pointer then names an
+ * ancestor. */
+static void push_step(char *pointer, size_t size, const char *step)
+{
+    size_t n = strlen(pointer);
+
+    if (n + strlen(step) * 2 + 2 > size)
+        return;
+    pointer[n++] = '/';
+    for (; *step; step++) {
+        if (*step == '~' || *step == '/') {
+            pointer[n++] = '~';
+            pointer[n++] = *step == '~' ? '0' : '1';
+        } else {
+            pointer[n++] = *step;
+        }
+    }
+    pointer[n] = '\0';
+}
+
+/* Is there a text with U+0000 in it? Then `pointer` (at first "") says where. As deep as the JSON
+ * is. */
+static bool find_nul(const json_t *json, char *pointer, size_t size)
+{
+    size_t n = strlen(pointer), i;
+    const char *key;
+    json_t *value;
+
+    if (json_is_string(json))
+        return strlen(json_string_value(json)) != json_string_length(json);
+    json_object_foreach((json_t *)json, key, value)
+    {
+        push_step(pointer, size, key);
+        if (find_nul(value, pointer, size))
+            return true;
+        pointer[n] = '\0';
+    }
+    json_array_foreach(json, i, value)
+    {
+        char step[24];
+
+        snprintf(step, sizeof(step), "%zu", i);
+        push_step(pointer, size, step);
+        if (find_nul(value, pointer, size))
+            return true;
+        pointer[n] = '\0';
+    }
+    return false;
+}
+
 json_t *srv_json_parse(const void *bytes, size_t size, struct srv_json_error *error)
 {
     const char *text = bytes;
     json_error_t reason;
     json_t *json;
 
+    snprintf(error->pointer, sizeof(error->pointer), "#");
     if (is_blank(text, size)) {
         json = json_object();
         return json ? json : fail(error, 500, "out_of_memory", "The daemon is out of memory.");
@@ -70,15 +122,23 @@ json_t *srv_json_parse(const void *bytes, size_t size, struct srv_json_error *er
     if (depth_of(text, size) > SRV_JSON_MAX_DEPTH)
         return fail(error, 400, "json_too_deep", "The JSON is nested deeper than %d levels.",
                     SRV_JSON_MAX_DEPTH);
-    json = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &reason);
+    json =
+        json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &reason);
     if (!json && json_error_code(&reason) == json_error_out_of_memory)
         return fail(error, 500, "out_of_memory", "The daemon is out of memory.");
+    if (!json && json_error_code(&reason) == json_error_null_byte_in_key)
+        return fail(error, 422, "invalid_value", "No field's name has the character U+0000.");
     if (!json)
         return fail(error, 400, "invalid_json", "The body is not JSON: line %d, column %d: %s.",
                     reason.line, reason.column, reason.text);
     if (!json_is_object(json)) {
         json_decref(json);
         return fail(error, 422, "invalid_value", "The body is JSON, but must be an object.");
+    }
+    error->pointer[0] = '\0';
+    if (find_nul(json, error->pointer, sizeof(error->pointer))) {
+        json_decref(json);
+        return fail(error, 422, "invalid_value", "No text may hold the character U+0000.");
     }
     return json;
 }

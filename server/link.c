@@ -21,6 +21,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "connection.h"
 #include "error.h"
 #include "mem.h"
@@ -106,7 +107,7 @@ static void answer_and_linger(struct srv_link *link, const void *bytes, size_t s
     (void)!send(link->fd, bytes, size, MSG_DONTWAIT | MSG_NOSIGNAL);
     shutdown(link->fd, SHUT_WR);
     link->state = SRV_LINK_LINGERING;
-    link->deadline = srv_ticks_ms() + LINGER_MS;
+    link->deadline = srv_monotonic_ms() + LINGER_MS;
 }
 
 /* The link's deadline has passed. With the lock held. */
@@ -135,7 +136,7 @@ static void expire(struct srv_link *link, struct errands *errands)
  * held. */
 static int expire_due(struct srv_links *links, struct errands *errands)
 {
-    int64_t now = srv_ticks_ms(), next = INT64_MAX;
+    int64_t now = srv_monotonic_ms(), next = INT64_MAX;
 
     for (struct srv_link *link = links->first; link; link = link->next) {
         if (link->deadline && link->deadline <= now && errands->n < BATCH)
@@ -322,7 +323,7 @@ bool srv_link_enter(struct srv_link *link, enum srv_link_state state, int64_t ms
         /* The hang-up is told once; who goes to sleep after it must not wait for another. */
         if (link->gone && is_asleep(state))
             ms = 0;
-        link->deadline = ms < 0 ? 0 : srv_ticks_ms() + ms;
+        link->deadline = ms < 0 ? 0 : srv_monotonic_ms() + ms;
         if (link->waker != waker) {
             old = link->waker;
             link->waker = waker ? srv_waker_ref(waker) : NULL;

@@ -13,9 +13,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "error.h"
 #include "mem.h"
 #include "utf8.h"
@@ -201,16 +201,11 @@ static void add_field(struct line *line, const char *key, const char *value, boo
 
 static void add_head(struct line *line, bool json, enum srv_level level, const char *event)
 {
-    struct timespec now;
-    struct tm tm;
-    char stamp[64], head[192];
+    char stamp[SRV_TIME_TEXT], head[192];
 
-    clock_gettime(CLOCK_REALTIME, &now);
-    gmtime_r(&now.tv_sec, &tm);
-    strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%S", &tm);
     snprintf(head, sizeof(head),
-             json ? "{\"time\":\"%s.%03ldZ\",\"level\":\"%s\",\"event\":\"%s\"" : "%s.%03ldZ %s %s",
-             stamp, now.tv_nsec / 1000000, level_names[level], event);
+             json ? "{\"time\":\"%s\",\"level\":\"%s\",\"event\":\"%s\"" : "%s %s %s",
+             srv_time_text(srv_now_ms(), stamp), level_names[level], event);
     add_text(line, head);
 }
 

@@ -165,7 +165,7 @@ json_t *srv_request_json(const struct srv_request *req, struct srv_response *res
     }
     json = srv_json_parse(req->body.data, req->body.size, &error);
     if (!json && error.status == 422)
-        srv_problem_invalid(res, "#", "%s", error.detail);
+        srv_problem_invalid(res, error.pointer, "%s", error.detail);
     else if (!json)
         srv_problem(res, error.status, error.code, "%s", error.detail);
     return json;

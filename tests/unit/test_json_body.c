@@ -53,7 +53,7 @@ START_TEST(test_not_json)
         "{\"a\":1e999}",
         "{\"a\":-1e999}",
         "{\"a\":99999999999999999999}",
-        "{\"a\":\"\\u0000\"}",
+
         "\"open",
         "{\"a\":\"\n\"}",
         "\xef\xbb\xbf{}",
@@ -72,6 +72,28 @@ START_TEST(test_no_object)
 
     for (size_t i = 0; i < sizeof(other) / sizeof(*other); i++)
         ck_assert_msg(status_of(other[i], strlen(other[i])) == 422, "%s", other[i]);
+}
+END_TEST
+
+START_TEST(test_no_text_is_cut_short)
+{
+    static const struct {
+        const char *text, *pointer;
+    } cases[] = {
+        {"{\"a\":\"\\u0000\"}", "/a"},
+        {"{\"a\":\"x\",\"b~/\":[1,{\"c\":\"y\\u0000z\"}]}", "/b~0~1/1/c"},
+        {"{\"a\\u0000\":1}", "#"},
+    };
+    char text[600];
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        ck_assert_int_eq(status_of(cases[i].text, strlen(cases[i].text)), 422);
+        ck_assert_str_eq(error.pointer, cases[i].pointer);
+    }
+    /* A name that is too long for the pointer. */
+    snprintf(text, sizeof(text), "{\"a\":{\"%0500d\":\"\\u0000\"}}", 0);
+    ck_assert_int_eq(status_of(text, strlen(text)), 422);
+    ck_assert_str_eq(error.pointer, "/a");
 }
 END_TEST
 
@@ -101,4 +123,5 @@ START_TEST(test_depth)
 }
 END_TEST
 
-UNIT_MAIN("json_body", test_taken, test_not_json, test_no_object, test_depth)
+UNIT_MAIN("json_body", test_taken, test_not_json, test_no_object, test_no_text_is_cut_short,
+          test_depth)
