@@ -10,7 +10,8 @@
  * is an exact integer sum: it never drifts, and its order does not matter. The bias is rounded to
  * the same units, and the reference logit is kept in them, so that the difference is taken before anything is float.
  *
- * One block: 8 neighbouring displacements dx … dx+7 of one run of rows. LANES images lie side by side, so
+ * One block: 8 neighbouring displacements dx … dx+7 (4 with two planes, so that all fits into
+ * registers) of one run of rows. LANES images lie side by side, so
  * every box below is a vector:
  *
  *              j−r       j       j+r                 column sums  S[j][d] += x(t,j)·y(t+dy, j+dx+d)      row t enters
@@ -111,7 +112,7 @@ static __attribute__((noinline)) void raise(const struct emission *e, int planes
 }
 
 /* The logits of query j with sources l0 + from … l0 + to − 1: into its sums. */
-static inline __attribute__((always_inline)) void emit(const struct emission *e, int planes,
+INLINE void emit(const struct emission *e, int planes,
                                                        int channels, int j, int l0, int from,
                                                        int to, vi (*R)[2])
 {
@@ -132,9 +133,11 @@ static inline __attribute__((always_inline)) void emit(const struct emission *e,
     if (v_any_above(top, e->headroom)) {
         vi copy[BLOCK][2]; /* so that R itself can stay in registers */
 
-        UNROLL
-        for (int d = from; d < to; d++)
-            copy[d][0] = R[d][0], copy[d][1] = R[d][1];
+        for (int p = 0; p < planes; p++) {
+            UNROLL
+            for (int d = from; d < to; d++)
+                copy[d][p] = R[d][p];
+        }
         raise(e, planes, j, l0, from, to, copy);
         high = v_set_int(e->reference[2 * j]);
         low = v_set_int(e->reference[2 * j + 1]);
@@ -152,7 +155,6 @@ static inline __attribute__((always_inline)) void emit(const struct emission *e,
         total = v_add(total, weight);
         for (int c = 0; c < channels; c++)
             mean[c] = v_fma(weight, v_load_float(centre + c * plane + d * LANES), mean[c]);
-        l[d] = v_mul(weight, l[d]);
     }
     v_store_float(sum, total);
     for (int c = 0; c < channels; c++)
@@ -162,22 +164,22 @@ static inline __attribute__((always_inline)) void emit(const struct emission *e,
 
         UNROLL
         for (int d = from; d < to; d++)
-            u = v_fma(l[d], v_set((float)M_LN2), u);
+            u = v_fma(v_mul(v_exp2(l[d]), l[d]), v_set((float)M_LN2), u);
         v_store_float(sum + (e->s->slots - 1) * LANES, u);
     }
 }
 
 /* ---- the sweep ---- */
 
-/* Which queries of the block take all 8 displacements dx … dx+7, and which only some: [from[j], to[j]). */
+/* Which queries of a block take all displacements dx … dx+n−1, and which only some: [from[j], to[j]). */
 struct block {
     int dx;
     int first, last; /* queries j with any displacement: first … last − 1 */
     int8_t from[ELS_MAX_SIDE], to[ELS_MAX_SIDE];
 };
 
-/* False when no query takes any of the displacements. */
-static int plan_block(const struct els_sweep *s, int dx, struct block *b)
+/* False when no query takes any of the n displacements. */
+static int plan_block(const struct els_sweep *s, int dx, int n, struct block *b)
 {
     b->dx = dx;
     b->first = s->shape.w;
@@ -187,7 +189,7 @@ static int plan_block(const struct els_sweep *s, int dx, struct block *b)
 
         els_sources_of(s->machine, s->candidates, s->shape.w, s->r, j, &from, &to);
         from = from - j - dx < 0 ? 0 : from - j - dx;
-        to = to - j - dx > BLOCK ? BLOCK : to - j - dx;
+        to = to - j - dx > n ? n : to - j - dx;
         if (from >= to)
             from = to = 0;
         b->from[j] = (int8_t)from;
@@ -224,84 +226,95 @@ static struct row row_at(const struct els_sweep *s, const void *query, const voi
     };
 }
 
-/* Adds one row of products at padded column j to S[j][0 … 7], and returns them in `out`. */
-static inline __attribute__((always_inline)) void
-slide(const struct row *row, int planes, int channels, int j, int32_t *column, vi (*out)[2])
+/* Adds one row of products at padded column j to S[j][0 … n−1], and hands them to `out` as well. */
+INLINE void slide(const struct row *row, int n, int planes, int channels, int j, int32_t *column,
+                  vi (*out)[2])
 {
+    column += j * n * planes * LANES;
     for (int p = 0; p < planes; p++) {
-        vi S[BLOCK];
-
         UNROLL
-        for (int d = 0; d < BLOCK; d++)
-            S[d] = v_load(column + (j * BLOCK * planes + d * planes + p) * LANES);
+        for (int d = 0; d < n; d++)
+            out[d][p] = v_load(column + (p * n + d) * LANES);
         for (int c = 0; c < channels; c++) {
             vi x = v_set_int(row->x[p][c * row->x_step + j]);
             const int32_t *y = row->y + c * row->y_step + j * LANES;
 
             UNROLL
-            for (int d = 0; d < BLOCK; d++)
-                S[d] = v_dot(S[d], x, v_load(y + d * LANES));
+            for (int d = 0; d < n; d++)
+                out[d][p] = v_dot(out[d][p], x, v_load(y + d * LANES));
         }
-        for (int d = 0; d < BLOCK; d++) {
-            v_store(column + (j * BLOCK * planes + d * planes + p) * LANES, S[d]);
-            out[d][p] = S[d];
-        }
+        UNROLL
+        for (int d = 0; d < n; d++)
+            v_store(column + (p * n + d) * LANES, out[d][p]);
     }
 }
 
-/* The same where only some displacements are allowed; the copy keeps R itself in registers elsewhere. */
-static inline __attribute__((always_inline)) void emit_some(const struct emission *e, int planes,
-                                                            int channels, int j,
-                                                            const struct block *b, vi (*R)[2])
+/* R += the column sums that enter the window. */
+INLINE void enter(int n, int planes, vi (*R)[2], vi (*S)[2])
+{
+    for (int p = 0; p < planes; p++) {
+        UNROLL
+        for (int d = 0; d < n; d++)
+            R[d][p] = v_add_int(R[d][p], S[d][p]);
+    }
+}
+
+/* R −= the column sums at padded column j, which leave the window. */
+INLINE void leave(int n, int planes, int j, const int32_t *column, vi (*R)[2])
+{
+    column += j * n * planes * LANES;
+    for (int p = 0; p < planes; p++) {
+        UNROLL
+        for (int d = 0; d < n; d++)
+            R[d][p] = v_sub(R[d][p], v_load(column + (p * n + d) * LANES));
+    }
+}
+
+/* The same as emit where only some displacements are allowed; the copy keeps R in registers elsewhere. */
+INLINE void emit_some(const struct emission *e, int n, int planes, int channels, int j,
+                      const struct block *b, vi (*R)[2])
 {
     vi copy[BLOCK][2];
 
-    UNROLL
-    for (int d = 0; d < BLOCK; d++)
-        copy[d][0] = R[d][0], copy[d][1] = R[d][1];
+    for (int p = 0; p < planes; p++) {
+        UNROLL
+        for (int d = 0; d < n; d++)
+            copy[d][p] = R[d][p];
+    }
     emit(e, planes, channels, j, j + b->dx, b->from[j], b->to[j], copy);
 }
 
 /* Slides the columns to window row i and emits query row i, column by column. */
-static inline __attribute__((always_inline)) void emit_row(const struct emission *e,
-                                                           const struct block *b,
-                                                           const struct row *row, int planes,
-                                                           int channels, int32_t *column)
+INLINE void emit_row(const struct emission *e, const struct block *b, const struct row *row, int n,
+                     int planes, int channels, int32_t *column)
 {
-    int width = 2 * e->s->rw + 1;
+    int before = 2 * e->s->rw; /* columns that fill the first window */
     vi R[BLOCK][2], S[BLOCK][2];
 
-    UNROLL
-    for (int d = 0; d < BLOCK; d++)
-        R[d][0] = R[d][1] = v_set_int(0);
-    for (int j = b->first; j < b->last + width - 1; j++) {
-        int query = j - (width - 1);
-
-        slide(row, planes, channels, j, column, S);
+    for (int p = 0; p < planes; p++) {
         UNROLL
-        for (int d = 0; d < BLOCK; d++)
-            UNROLL
-        for (int p = 0; p < planes; p++)
-            R[d][p] = v_add_int(R[d][p], S[d][p]);
-        if (query < b->first)
-            continue;
-        if (b->from[query] == 0 && b->to[query] == BLOCK)
-            emit(e, planes, channels, query, query + b->dx, 0, BLOCK, R);
+        for (int d = 0; d < n; d++)
+            R[d][p] = v_set_int(0);
+    }
+    for (int j = b->first; j < b->first + before; j++) {
+        slide(row, n, planes, channels, j, column, S);
+        enter(n, planes, R, S);
+    }
+    for (int j = b->first; j < b->last; j++) {
+        slide(row, n, planes, channels, j + before, column, S);
+        enter(n, planes, R, S);
+        if (b->to[j] - b->from[j] == n)
+            emit(e, planes, channels, j, j + b->dx, 0, n, R);
         else
-            emit_some(e, planes, channels, query, b, R);
-        UNROLL
-        for (int d = 0; d < BLOCK; d++)
-            UNROLL
-        for (int p = 0; p < planes; p++)
-            R[d][p] =
-                v_sub(R[d][p], v_load(column + (query * BLOCK * planes + d * planes + p) * LANES));
+            emit_some(e, n, planes, channels, j, b, R);
+        leave(n, planes, j, column, R);
     }
 }
 
-static inline __attribute__((always_inline)) void
-sweep_block(const struct els_sweep *s, const struct block *b, const struct els_run *rows,
-            int planes, int channels, const void *query, const void *group, void *work,
-            struct els_lanes *lanes)
+/* One run of rows, n displacements of columns; n, planes and channels are constants once inlined. */
+INLINE void sweep_block(const struct els_sweep *s, const struct block *b, const struct els_run *rows,
+                        int n, int planes, int channels, const void *query, const void *group,
+                        void *work, struct els_lanes *lanes)
 {
     struct sizes z = sizes_of(s);
     int dy = rows->source - rows->query, last = b->last + 2 * s->rw;
@@ -313,17 +326,18 @@ sweep_block(const struct els_sweep *s, const struct block *b, const struct els_r
     };
     int32_t *column = work;
 
-    memset(column + b->first * BLOCK * planes * LANES, 0,
-           (size_t)((last - b->first) * BLOCK * planes * LANES) * sizeof(*column));
+    memset(column + b->first * n * planes * LANES, 0,
+           (size_t)((last - b->first) * n * planes * LANES) * sizeof(*column));
     for (int t = rows->query - s->rh; t < rows->query + rows->count + s->rh; t++) {
         int i = t - s->rh;
         struct row row = row_at(s, query, group, t, dy, b->dx, i <= rows->query);
         size_t at = (size_t)(i - s->band_from) * (size_t)s->shape.w;
-        vi S[BLOCK][2];
 
         if (i < rows->query) {
+            vi S[BLOCK][2];
+
             for (int j = b->first; j < last; j++)
-                slide(&row, planes, channels, j, column, S);
+                slide(&row, n, planes, channels, j, column, S);
             continue;
         }
         e.bias = (const int32_t *)((const char *)work + column_bytes(s)) +
@@ -333,33 +347,35 @@ sweep_block(const struct els_sweep *s, const struct block *b, const struct els_r
         e.m = lanes->m + at;
         e.reference = lanes->reference + 2 * at;
         e.sum = lanes->sum + at * (size_t)s->slots * LANES;
-        emit_row(&e, b, &row, planes, channels, column);
+        emit_row(&e, b, &row, n, planes, channels, column);
     }
 }
 
+/* The block's width and the number of planes and of channels become constants here. */
 static void sweep_windows(const struct els_sweep *s, const struct els_run *rows, const void *query,
                           const void *group, void *work, struct els_lanes *lanes)
 {
     const struct query_header *head = query;
     int first = s->cols.run[0].source - s->cols.run[0].query;
     int last = s->cols.run[s->cols.count - 1].source - s->cols.run[s->cols.count - 1].query;
+    int n = head->planes == 1 ? BLOCK : BLOCK / 2, c = s->shape.c;
     struct block b;
 
-    for (int dx = first; dx <= last; dx += BLOCK) {
-        if (!plan_block(s, dx, &b))
+    for (int dx = first; dx <= last; dx += n) {
+        if (!plan_block(s, dx, n, &b))
             continue;
-        if (head->planes == 1 && s->shape.c == 1)
-            sweep_block(s, &b, rows, 1, 1, query, group, work, lanes);
-        else if (head->planes == 1 && s->shape.c == 3)
-            sweep_block(s, &b, rows, 1, 3, query, group, work, lanes);
+        if (head->planes == 1 && c == 1)
+            sweep_block(s, &b, rows, BLOCK, 1, 1, query, group, work, lanes);
+        else if (head->planes == 1 && c == 3)
+            sweep_block(s, &b, rows, BLOCK, 1, 3, query, group, work, lanes);
         else if (head->planes == 1)
-            sweep_block(s, &b, rows, 1, s->shape.c, query, group, work, lanes);
-        else if (s->shape.c == 1)
-            sweep_block(s, &b, rows, 2, 1, query, group, work, lanes);
-        else if (s->shape.c == 3)
-            sweep_block(s, &b, rows, 2, 3, query, group, work, lanes);
+            sweep_block(s, &b, rows, BLOCK, 1, c, query, group, work, lanes);
+        else if (c == 1)
+            sweep_block(s, &b, rows, BLOCK / 2, 2, 1, query, group, work, lanes);
+        else if (c == 3)
+            sweep_block(s, &b, rows, BLOCK / 2, 2, 3, query, group, work, lanes);
         else
-            sweep_block(s, &b, rows, 2, s->shape.c, query, group, work, lanes);
+            sweep_block(s, &b, rows, BLOCK / 2, 2, c, query, group, work, lanes);
     }
 }
 
