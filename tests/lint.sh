@@ -11,7 +11,7 @@ cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." || exit 1
 if git rev-parse --is-inside-work-tree >/dev/null 2>&1; then
     mapfile -t files < <(git ls-files --cached --others --exclude-standard)
 else
-    mapfile -t files < <(find . -path './build*' -prune -o -type f -printf '%P\n')
+    mapfile -t files < <(find . \( -path './build*' -o -name node_modules \) -prune -o -type f -printf '%P\n')
 fi
 existing=()
 for f in "${files[@]}"; do

@@ -19,7 +19,7 @@ root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
 TEST_PACKAGES=(
     check python3 python3-numpy python3-pytest python3-requests pyflakes3 shellcheck
 )
-RELEASE_SUITES=(--suite unit --suite golden --suite theory)
+RELEASE_SUITES=(--suite unit --suite golden --suite theory --suite browser)
 
 # The system's own Python has the packages above, whatever else the caller has in front.
 export PATH="/usr/bin:/bin:/usr/sbin:/sbin:$PATH"
@@ -65,7 +65,19 @@ run() {
         --num-processes "$(nproc)" --timeout-multiplier "$scale" "$@" </dev/null || true
 }
 
+# The browser's tests need more than the others; where it cannot be had they say so and are skipped.
+need_browser() {
+    local here=$root/tests/browser packages=(chromium fonts-dejavu-core)
+
+    command -v npm >/dev/null || packages+=(nodejs npm)
+    need_packages "${packages[@]}" || return 0
+    if [ "$here/package-lock.json" -nt "$here/node_modules/.package-lock.json" ]; then
+        npm --prefix "$here" ci --ignore-scripts --no-audit --no-fund </dev/null >&2 || true
+    fi
+}
+
 need_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}"
+need_browser
 
 built=yes
 echo "== Sanitizer build (build-tests/)"

@@ -1,0 +1,155 @@
+/*
+ * harness: the real daemon on a free port of the loopback, and Debian's Chromium looking at it.
+ *
+ *     const daemon = await startDaemon(["--queue-length", "1"]);
+ *     const page = await open(daemon.url, { width: 360 });     // a watched page: see `faults`
+ *     …
+ *     await shut(page);                                        // fails the test on what was noted
+ *     await daemon.stop();                                     // fails unless it ends cleanly
+ *
+ * A watched page notes console errors, exceptions, layout shifts and every request that would leave the daemon's
+ * origin (such a request is not let out). A test that provokes a failed request says so with `expected`.
+ */
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { chromium } from "playwright-core";
+
+export const BUILD = process.env.ELS_BUILD_DIR;
+export const PICTURES = process.env.ELS_PICTURES_DIR || join(BUILD, "tests", "browser", "pictures");
+const CHROMIUM = process.env.ELS_CHROMIUM || "/usr/bin/chromium";
+const SECONDS = 1000;
+
+mkdirSync(PICTURES, { recursive: true });
+
+/* ---- the daemon ---- */
+
+function ended(child) {
+  return child.exitCode !== null || child.signalCode !== null ? Promise.resolve()
+    : new Promise((resolve) => child.once("exit", resolve));
+}
+
+/* `port` lets a second daemon take the place of one that has ended. */
+export async function startDaemon(options = [], { port = 0 } = {}) {
+  const folder = mkdtempSync(join(tmpdir(), "els-browser-"));
+  const portFile = join(folder, "port");
+  const child = spawn(join(BUILD, "server", "elsd"),
+    ["--port", String(port), "--port-file", portFile, "--log-level", "warning", ...options],
+    { stdio: ["ignore", "ignore", "pipe"] });
+  let log = "";
+  child.stderr.on("data", (text) => { log += text; });
+
+  let at = "";
+  for (let tries = 0; !at && tries < 600 && child.exitCode === null; tries++) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    try {
+      at = readFileSync(portFile, "utf8").trim();
+    } catch {
+      /* not there yet */
+    }
+  }
+  assert.ok(at, `elsd did not start: ${log}`);
+  return {
+    url: `http://127.0.0.1:${at}`,
+    port: Number(at),
+    folder,
+    /* Ends the daemon and holds it to a clean end: status 0, nothing from a sanitizer. */
+    async stop() {
+      child.kill("SIGTERM");
+      await ended(child);
+      rmSync(folder, { recursive: true, force: true });
+      assert.equal(child.exitCode, 0, `elsd ended with ${child.exitCode ?? child.signalCode}: ${log}`);
+      assert.doesNotMatch(log, /Sanitizer|runtime error/);
+    },
+  };
+}
+
+/* ---- the browser ---- */
+
+let browser = null;
+
+export async function startBrowser() {
+  browser = await chromium.launch({
+    executablePath: CHROMIUM,
+    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+      "--disable-component-update", "--disable-sync"],
+  });
+}
+
+export async function stopBrowser() {
+  await browser?.close();
+}
+
+/* What the page itself has to tell: shifts that no hand of the reader caused. */
+function watchShifts() {
+  globalThis.shifts = [];
+  new PerformanceObserver((list) => {
+    for (const entry of list.getEntries())
+      if (!entry.hadRecentInput)
+        globalThis.shifts.push({ value: entry.value, at: Math.round(entry.startTime),
+          what: entry.sources.map(({ node }) => node?.id || node?.className || node?.nodeName) });
+  }).observe({ type: "layout-shift", buffered: true });
+}
+
+export async function open(url, { width = 1280, height = 900, scheme = "light", expected = null, ...more } = {}) {
+  const context = await browser.newContext({ viewport: { width, height }, colorScheme: scheme,
+    permissions: ["clipboard-read", "clipboard-write"], ...more });
+  const page = await context.newPage();
+  const { origin } = new URL(url);
+  const faults = [];
+  page.faults = faults;
+  page.setDefaultTimeout(60 * SECONDS);
+  await page.addInitScript(watchShifts);
+  await context.route((to) => /^https?:$/.test(to.protocol) && to.origin !== origin, (route) => {
+    faults.push(`a request left the host: ${route.request().url()}`);
+    return route.abort();
+  });
+  page.on("console", (message) => {
+    if (["error", "warning"].includes(message.type()) && !expected?.test(`${message.text()} ${message.location().url}`))
+      faults.push(`console ${message.type()}: ${message.text()} ${message.location().url}`);
+  });
+  page.on("pageerror", (error) => faults.push(`exception: ${error.stack}`));
+  await page.goto(url);
+  await page.waitForFunction(() => !document.querySelector("#go").disabled);
+  return page;
+}
+
+/* Closes a watched page; whatever it noted fails the test. */
+export async function shut(page) {
+  const shifts = await page.evaluate(() => globalThis.shifts);
+  await page.context().close();
+  assert.deepEqual(page.faults, []);
+  assert.deepEqual(shifts, []);
+}
+
+/* ---- what tests do again and again ---- */
+
+/* A run that is over in a moment: few steps over few pictures of the bank. `more` adds to the address. */
+export function quick(daemon, more = "") {
+  return `${daemon.url}/?label=3&max_samples=40&num_inference_steps=8&scales=5&seed=11${more}`;
+}
+
+export async function finish(page) {
+  await page.waitForFunction(() => /^Done/.test(document.querySelector("#state").textContent));
+}
+
+export async function make(page) {
+  await page.click("#go");
+  await finish(page);
+}
+
+export async function picture(page, name) {
+  await page.screenshot({ path: join(PICTURES, `${name}.png`), fullPage: true });
+}
+
+const axe = readFileSync(new URL("node_modules/axe-core/axe.min.js", import.meta.url), "utf8");
+
+/* No serious or critical violation on the page as it stands. */
+export async function accessible(page) {
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
+  const serious = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
+  assert.deepEqual(serious.map(({ id, nodes }) => `${id}: ${nodes.map(({ target }) => target).join(" ")}`), []);
+}

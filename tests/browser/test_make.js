@@ -1,0 +1,105 @@
+/*
+ * Make: the first visit, the first picture and what a reader does around them. The timing line is printed for people;
+ * nothing is asserted about time.
+ */
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { accessible, finish, make, open, picture, quick, shut, startDaemon } from "./harness.js";
+
+const PAGE_BYTES = 150_000;
+
+let daemon;
+before(async () => { daemon = await startDaemon(); });
+after(() => daemon.stop());
+
+test("the page is small, keeps to itself and can be read by everyone", async () => {
+  const page = await open(daemon.url);
+  await page.waitForLoadState("networkidle");
+  const sizes = await page.evaluate(() => [...performance.getEntriesByType("navigation"),
+    ...performance.getEntriesByType("resource")].map(({ name, decodedBodySize }) => [name, decodedBodySize]));
+  const total = sizes.reduce((sum, [, size]) => sum + size, 0);
+  console.log(`# page: ${total} bytes in ${sizes.length} files`);
+  assert.ok(total > 20_000 && total <= PAGE_BYTES, `${total} bytes: ${JSON.stringify(sizes)}`);
+  await accessible(page);
+  await shut(page);
+});
+
+test("one click makes a picture, with previews on the way and without a shift", async () => {
+  const page = await open(daemon.url);
+  await page.evaluate(() => {
+    const canvas = document.querySelector("#picture");
+    const draw = CanvasRenderingContext2D.prototype.drawImage;
+    globalThis.drawn = [];
+    CanvasRenderingContext2D.prototype.drawImage = function (...all) {
+      if (this.canvas === canvas)
+        globalThis.drawn.push(performance.now());
+      return draw.apply(this, all);
+    };
+    document.querySelector("#go").addEventListener("click", () => { globalThis.clicked = performance.now(); });
+    new MutationObserver(() => {
+      if (/^Done/.test(document.querySelector("#state").textContent))
+        globalThis.finished ??= performance.now();
+    }).observe(document.querySelector("#state"), { childList: true });
+  });
+  await make(page);
+  const { clicked, drawn, finished } = await page.evaluate(() => ({ clicked, drawn, finished }));
+  const previews = drawn.filter((time) => time < finished).length;
+  console.log(`# from click to the first preview ${((drawn[0] - clicked) / 1000).toFixed(2)} s,`
+    + ` to the finished picture ${((finished - clicked) / 1000).toFixed(2)} s, ${previews} previews`);
+  assert.ok(previews > 0);
+  assert.match(await page.textContent("#state"), /^Done/);
+  await accessible(page);
+  await picture(page, "desktop");
+  await shut(page);
+});
+
+test("phone and dark", async () => {
+  for (const [name, options] of Object.entries({
+    phone: { width: 360, height: 740, hasTouch: true, isMobile: true },
+    dark: { scheme: "dark" },
+    wide: { width: 1920, height: 1080 },
+  })) {
+    const page = await open(quick(daemon), options);
+    await make(page);
+    const [needed, given] = await page.evaluate(() => {
+      const { scrollWidth, clientWidth } = document.documentElement;
+      return [scrollWidth, clientWidth];
+    });
+    assert.ok(needed <= given, `${name}: ${needed} pixels wide on a screen of ${given}`);
+    await accessible(page);
+    await picture(page, name);
+    await shut(page);
+  }
+});
+
+test("an address names the picture; back and forward walk through what was made", async () => {
+  const page = await open(quick(daemon));
+  await make(page);
+  const first = page.url();
+  const drawn = (of) => of.evaluate(() => document.querySelector("#picture").toDataURL());
+  const pixels = await drawn(page);
+  assert.match(first, /[?&]job=/);
+
+  await make(page); /* the same settings: another seed */
+  assert.notEqual(await page.inputValue("#seed"), "11");
+  assert.notEqual(await drawn(page), pixels);
+  await page.goBack();
+  await finish(page);
+  assert.equal(await page.inputValue("#seed"), "11");
+
+  const other = await open(first);
+  await finish(other);
+  await other.waitForFunction((wanted) => document.querySelector("#picture").toDataURL() === wanted, pixels);
+  assert.equal(await other.inputValue("#num_inference_steps"), "8");
+  await shut(other);
+  await shut(page);
+});
+
+test("a run can be cancelled, and the settings stay", async () => {
+  const page = await open(`${daemon.url}/?num_inference_steps=2000&seed=5`);
+  await page.click("#go");
+  await page.click("#cancel");
+  await page.waitForFunction(() => document.querySelector("#state").textContent === "Cancelled");
+  assert.equal(await page.inputValue("#num_inference_steps"), "2000");
+  await shut(page);
+});
