@@ -35,6 +35,7 @@
 #include "import.h"
 #include "machine.h"
 #include "mem.h"
+#include "mosaic.h"
 #include "noise.h"
 #include "npy.h"
 #include "picture.h"

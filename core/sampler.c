@@ -300,36 +300,42 @@ static void reverse(struct els_sampler *s, int i, int64_t k)
     }
 }
 
-int els_sampler_step(struct els_sampler *s, struct els_pool *pool, const struct els_watch *watch,
-                     struct els_error *err)
+struct els_evaluation els_sampler_evaluation(const struct els_sampler *s)
 {
-    struct els_step_info info;
-    struct els_evaluation e;
-    struct els_answer answer = {.x0 = s->x0, .entropy = s->entropy};
-    int r;
+    struct els_step_info info = els_sampler_step_info(s, s->next);
 
-    if (s->next >= s->num_steps)
-        return els_fail(err, ELS_EINVAL, NULL, "All %d steps have run.", s->num_steps);
-    info = els_sampler_step_info(s, s->next);
-    e = (struct els_evaluation){
+    return (struct els_evaluation){
         .bank = s->bank,
         .images = s->images,
         .num_images = s->num_bank_images,
         .machine = s->machine,
         .candidates = s->candidates,
         .num_p = 1,
-        .p = &info.p,
+        .p = &s->p[info.index],
         .alpha_bar = info.alpha_bar,
         .beta = info.beta,
         .tolerance = s->tolerance,
         .batch = s->num_images,
         .x = s->x,
     };
+}
+
+int els_sampler_step(struct els_sampler *s, struct els_pool *pool, const struct els_watch *watch,
+                     struct els_error *err)
+{
+    struct els_evaluation e;
+    struct els_answer answer = {.x0 = s->x0, .entropy = s->entropy};
+    int index, r;
+
+    if (s->next >= s->num_steps)
+        return els_fail(err, ELS_EINVAL, NULL, "All %d steps have run.", s->num_steps);
+    index = els_sampler_step_info(s, s->next).index;
+    e = els_sampler_evaluation(s);
     r = els_evaluate(&e, pool, watch, &answer, err);
     if (r < 0)
         return r;
     for (int64_t k = 0; k < s->num_images; k++)
-        reverse(s, info.index, k);
+        reverse(s, index, k);
     s->certified_error = fmax(s->certified_error, answer.certified_error);
     s->next++;
     return 0;

@@ -94,6 +94,9 @@ int els_sampler_num_steps(const struct els_sampler *s);
 int els_sampler_next(const struct els_sampler *s);
 /* About step 0 ≤ step < S. */
 struct els_step_info els_sampler_step_info(const struct els_sampler *s, int step);
+/* The evaluation that the next step will run, on all images: its x is els_sampler_x(). Valid until that step has run;
+ * the sampler must not be at its end. For a mosaic of image k (mosaic.h): batch 1, x from image k on. */
+struct els_evaluation els_sampler_evaluation(const struct els_sampler *s);
 /* Runs the next step for every image. After ELS_ECANCELLED or an error the sampler stands where it
  * stood before, and the step can be run again. */
 int els_sampler_step(struct els_sampler *s, struct els_pool *pool, const struct els_watch *watch,
