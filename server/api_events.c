@@ -5,10 +5,11 @@
  * A job that has ended is no longer live, and its events are gone but for the last, which is made again from the
  * store, with the number it had. So a client that was cut off learns the end exactly once more.
  */
+#include "api_events.h"
+
 #include <errno.h>
 #include <stdlib.h>
 
-#include "api_samples.h"
 #include "results.h"
 #include "service.h"
 

@@ -1,14 +1,15 @@
 /*
- * The routes of jobs that exist: list, look, fetch, follow, delete. Handlers run in the back room. api_samples.c makes
- * the jobs.
+ * The routes of sampling and of jobs that exist: make, list, look, fetch, follow, delete. Handlers run in the back room.
+ * submit.c makes the jobs.
  */
 #include <stdlib.h>
 #include <string.h>
 
-#include "api_samples.h"
+#include "api_events.h"
 #include "clock.h"
 #include "results.h"
 #include "service.h"
+#include "submit.h"
 
 enum { LIST_DEFAULT = 20, LIST_MOST = 100, MAX_ZOOM = 16, NUMBER_MOST = 12 /* digits */ };
 
@@ -24,6 +25,16 @@ static int64_t index_arg(const struct srv_request *req, size_t i)
     size_t n = strspn(text, "0123456789");
 
     return n > 0 && n <= NUMBER_MOST && text[n] == '\0' ? strtoll(text, NULL, 10) : -1;
+}
+
+static void post_samples(struct srv_request *req, struct srv_response *res)
+{
+    srv_post_and_wait(req, res, &srv_kind_sample);
+}
+
+static void post_jobs(struct srv_request *req, struct srv_response *res)
+{
+    srv_post_job(req, res, &srv_kind_sample);
 }
 
 /* ---- one job ---- */
@@ -227,8 +238,8 @@ static void delete_job(struct srv_request *req, struct srv_response *res)
 }
 
 const struct srv_route srv_jobs_routes[] = {
-    {"POST", "/v1/samples", srv_post_samples, 0},
-    {"POST", "/v1/jobs", srv_post_jobs, 0},
+    {"POST", "/v1/samples", post_samples, 0},
+    {"POST", "/v1/jobs", post_jobs, 0},
     {"GET", "/v1/jobs", list_jobs, 0},
     {"GET", "/v1/jobs/{id}", get_job, 0},
     {"DELETE", "/v1/jobs/{id}", delete_job, 0},

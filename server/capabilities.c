@@ -10,12 +10,12 @@
 #include "params_fields.h"
 
 /* The words that a field may hold. */
-static json_t *words(const struct srv_field *f)
+static json_t *words(const struct srv_kind *kind, const struct srv_field *f)
 {
     json_t *list = json_array();
     const char *word;
 
-    for (int i = 0; list && (word = f->choice(i)); i++) {
+    for (int i = 0; list && (word = f->choice(kind, i)); i++) {
         if (json_array_append_new(list, json_string(word)) < 0) {
             json_decref(list);
             return NULL;
@@ -26,17 +26,15 @@ static json_t *words(const struct srv_field *f)
 
 static json_t *field_words(const char *name)
 {
-    for (const struct srv_field *f = srv_fields; f->name; f++)
-        if (strcmp(f->name, name) == 0)
-            return words(f);
-    return NULL;
+    return words(&srv_kind_sample, srv_field_find(&srv_kind_sample, name));
 }
 
 /* What an empty body means here, resolved; the seed stays null. */
 static json_t *defaults(const struct srv_daemon *daemon)
 {
     json_t *body = json_object(), *resolved = NULL;
-    struct srv_params_source source = {.banks = daemon->banks, .limits = srv_limits_of(daemon->config), .body = body};
+    struct srv_params_source source = {.kind = &srv_kind_sample, .banks = daemon->banks,
+                                       .limits = srv_limits_of(daemon->config), .body = body};
     struct srv_params *params = NULL;
     struct srv_faults faults;
 
@@ -49,11 +47,12 @@ static json_t *defaults(const struct srv_daemon *daemon)
     return resolved ? resolved : json_object();
 }
 
-static json_t *fields(const struct srv_limits *limits)
+static json_t *fields(const struct srv_kind *kind, const struct srv_limits *limits)
 {
     json_t *list = json_array();
 
-    for (const struct srv_field *f = srv_fields; list && f->name; f++) {
+    for (size_t i = 0; list && kind->fields[i]; i++) {
+        const struct srv_field *f = kind->fields[i];
         json_t *json = json_pack("{s:s, s:s, s:o, s:s}", "name", f->name, "type", f->type, "default",
                                  json_loads(f->fallback, JSON_DECODE_ANY, NULL), "doc", f->doc);
 
@@ -62,7 +61,7 @@ static json_t *fields(const struct srv_limits *limits)
             json_object_set_new(json, "max", json_integer(srv_field_max(f, limits)));
         }
         if (json && f->choice)
-            json_object_set_new(json, "values", words(f));
+            json_object_set_new(json, "values", words(kind, f));
         if (!json || json_array_append_new(list, json) < 0) {
             json_decref(list);
             return NULL;
@@ -80,11 +79,14 @@ static json_t *limits_json(const struct srv_config *config, const struct srv_lim
                              (json_int_t)config->queue_length, "sync_timeout", "max",
                              (json_int_t)config->sync_timeout);
 
-    for (const struct srv_field *f = srv_fields; json && f->name; f++)
+    for (const struct srv_field *const *row = srv_kind_sample.fields; json && *row; row++) {
+        const struct srv_field *f = *row;
+
         if (f->max > 0)
             json_object_set_new(json, f->name,
                                 json_pack("{s:I, s:I}", "min", (json_int_t)f->min, "max",
                                           (json_int_t)srv_field_max(f, limits)));
+    }
     return json;
 }
 
@@ -125,7 +127,7 @@ json_t *srv_jobs_capabilities(const struct srv_daemon *daemon)
     struct srv_limits limits = srv_limits_of(daemon->config);
 
     return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:[s,s]}", "defaults", defaults(daemon),
-                     "limits", limits_json(daemon->config, &limits), "fields", fields(&limits), "machines",
+                     "limits", limits_json(daemon->config, &limits), "fields", fields(&srv_kind_sample, &limits), "machines",
                      machines(), "candidates", field_words("candidates"), "samplers", field_words("sampler"),
                      "start_steps", field_words("start_step"), "noise_schedules", field_words("noise_schedule"),
                      "outputs", field_words("outputs"), "presets", presets(), "noise", "torch", "numpy");

@@ -108,7 +108,7 @@ static void fail_job(struct srv_conductor *c, struct srv_job *job, const struct 
     const char *detail = err->message[0] ? err->message : els_status_text(status);
     char *text = error_text(status == ELS_ENOMEM ? "out_of_memory" : "job_failed", detail);
     struct srv_outcome o = {.status = SRV_FAILED, .error = text,
-                            .steps_done = run ? els_sampler_next(run->sampler) : 0};
+                            .steps_done = run ? run->next : 0};
 
     end_job(c, job, &o, run ? run->seconds : 0, detail);
     free(text);
@@ -116,7 +116,7 @@ static void fail_job(struct srv_conductor *c, struct srv_job *job, const struct 
 
 static void cancel_job(struct srv_conductor *c, struct srv_job *job, const struct srv_run *run)
 {
-    struct srv_outcome o = {.status = SRV_CANCELLED, .steps_done = run ? els_sampler_next(run->sampler) : 0};
+    struct srv_outcome o = {.status = SRV_CANCELLED, .steps_done = run ? run->next : 0};
 
     end_job(c, job, &o, run ? run->seconds : 0, NULL);
 }
@@ -130,7 +130,7 @@ static bool fits(void *user, const struct srv_job *job)
 
     if (job->params->result_bytes > 2 * (uint64_t)c->parts.config->max_result_bytes - c->bytes && c->runs)
         return false;
-    for (const struct srv_run *run = c->runs; run; run = run->next)
+    for (const struct srv_run *run = c->runs; run; run = run->next_run)
         beside = beside && job->params->cost * MUCH_SMALLER <= srv_run_left(run);
     return beside || !c->runs;
 }
@@ -140,7 +140,7 @@ static double least_share(const struct srv_conductor *c)
 {
     double least = c->runs ? c->runs->share : 0;
 
-    for (const struct srv_run *run = c->runs; run; run = run->next)
+    for (const struct srv_run *run = c->runs; run; run = run->next_run)
         least = run->share < least ? run->share : least;
     return least;
 }
@@ -168,7 +168,7 @@ static void begin(struct srv_conductor *c, struct srv_job *job)
         return;
     }
     run->share = least_share(c);
-    run->next = c->runs;
+    run->next_run = c->runs;
     c->runs = run;
     c->bytes += job->params->result_bytes;
     atomic_fetch_add(&c->running, 1);
@@ -181,8 +181,8 @@ static void leave(struct srv_conductor *c, struct srv_run *run)
     struct srv_run **link = &c->runs;
 
     while (*link != run)
-        link = &(*link)->next;
-    *link = run->next;
+        link = &(*link)->next_run;
+    *link = run->next_run;
     c->bytes -= run->job->params->result_bytes;
     atomic_fetch_sub(&c->running, 1);
     srv_run_free(run);
@@ -222,7 +222,7 @@ static void reap(struct srv_conductor *c)
     struct srv_run *next;
 
     for (struct srv_run *run = c->runs; run; run = next) {
-        next = run->next;
+        next = run->next_run;
         if (atomic_load(&run->job->cancelled)) {
             cancel_job(c, run->job, run);
             leave(c, run);
@@ -237,7 +237,7 @@ static void step(struct srv_conductor *c)
     struct els_error err = {0};
     int status;
 
-    for (struct srv_run *other = c->runs; other; other = other->next)
+    for (struct srv_run *other = c->runs; other; other = other->next_run)
         if (other->share < run->share)
             run = other;
     status = srv_run_step(run, c->pool, &c->cut, &err);

@@ -50,10 +50,12 @@ static int random_id(char out[SRV_ID_SIZE])
 
 static int describe(struct srv_record *record, const struct srv_params *params)
 {
+    snprintf(record->kind, sizeof(record->kind), "%s", params->kind->name);
     record->status = SRV_QUEUED;
     record->shape = params->shape;
     record->num_images = params->spec.num_images;
     record->num_steps = params->num_steps;
+    record->num_p = params->num_p;
     record->outputs = params->outputs;
     record->seed = params->spec.seed;
     record->progress = (struct srv_progress){.steps = params->num_steps, .eta_seconds = -1};
@@ -101,7 +103,6 @@ int srv_job_new(struct srv_job **out, struct srv_params *params, const char *own
         return status;
     }
     job->record.created = srv_now_ms();
-    snprintf(job->record.kind, sizeof(job->record.kind), "sample");
     snprintf(job->record.owner, sizeof(job->record.owner), "%s", owner);
     *out = job;
     return 0;
@@ -117,7 +118,6 @@ int srv_job_restore(struct srv_job **out, struct srv_params *params, const struc
     job->record.sequence = record->sequence;
     job->record.created = record->created;
     memcpy(job->record.id, record->id, sizeof(record->id));
-    memcpy(job->record.kind, record->kind, sizeof(record->kind));
     memcpy(job->record.owner, record->owner, sizeof(record->owner));
     *out = job;
     return 0;

@@ -15,6 +15,9 @@
 #include "clock.h"
 #include "service.h"
 
+/* SQLite takes no larger blob. */
+enum { MAX_INPUTS = 1000 * 1000 * 1000 };
+
 /* ---- live jobs ---- */
 
 bool srv_jobs_is_id(const char *id)
@@ -76,15 +79,16 @@ static void remove_live(void *user, struct srv_job *job)
 int srv_jobs_submit(struct srv_jobs *jobs, struct srv_job *job, const char *idempotency_key, const char *body_sha256,
                     struct els_error *err)
 {
-    const struct srv_params *p = job->params;
+    _cleanup_(els_buffer_deinit) struct els_buffer inputs = ELS_BUFFER_INIT(MAX_INPUTS);
     struct srv_acceptance acceptance = {
         .record = &job->record, .idempotency_key = idempotency_key, .body_sha256 = body_sha256};
-    int status;
+    int status = srv_params_write_inputs(job->params, &inputs);
 
-    if (p->noise_from_tensor) {
-        acceptance.noise = p->x_T;
-        acceptance.noise_values = els_shape_values(p->shape) * (size_t)p->spec.num_images;
-    }
+    if (status < 0)
+        return els_fail(err, status == ELS_ELIMIT ? ELS_EINVAL : status, NULL, "The tensors cannot be kept: %s.",
+                        els_status_text(status));
+    acceptance.inputs = inputs.data;
+    acceptance.inputs_size = inputs.size;
     if (!srv_queue_reserve(jobs->queue))
         return els_fail(err, ELS_ELIMIT, NULL, "The queue is full.");
     add_live(jobs, job);
@@ -150,24 +154,14 @@ int srv_jobs_record(struct srv_jobs *jobs, const char *id, struct srv_record *ou
 
 /* ---- what an earlier process left ---- */
 
-/* The uploaded x_T that the store keeps, as a tensor over *values (free()); no x_T: ndim is 0. */
-static int stored_noise(struct srv_jobs *jobs, const struct srv_record *record, struct els_tensor *out, float **values,
-                        struct els_error *err)
+/* The tensors that came with the job, as a container over `bytes`; NULL when there were none. */
+static int stored_inputs(struct srv_jobs *jobs, const struct srv_record *record, struct els_buffer *bytes,
+                         struct els_safetensors **out, struct els_error *err)
 {
-    const int64_t dims[] = {record->num_images, record->shape.c, record->shape.h, record->shape.w};
-    size_t count;
-    int status;
+    int status = srv_store_read_inputs(jobs->store, record->id, bytes, err);
 
-    out->ndim = 0;
-    if (record->num_images < 1 || els_tensor_check_dims(ELS_F32, 4, dims, &count) < 0)
-        return els_fail(err, ELS_EFORMAT, NULL, "The stored job has an impossible shape.");
-    count /= sizeof(float);
-    *values = els_alloc_array(count, sizeof(float));
-    if (!*values)
-        return els_fail(err, ELS_ENOMEM, NULL, "Memory is out.");
-    status = srv_store_read_tensor(jobs->store, record->id, SRV_STORE_NOISE, 0, 0, count, *values, err);
     if (status == 0)
-        *out = els_tensor_view(ELS_F32, 4, dims, *values);
+        return els_safetensors_parse(out, bytes->data, bytes->size, err);
     return status == ELS_ENOENT ? 0 : status;
 }
 
@@ -182,17 +176,19 @@ static int check_bank(const struct srv_params *params, const struct srv_record *
 /* A live job from what the store holds. */
 static int restore(struct srv_jobs *jobs, const struct srv_record *record, struct srv_job **out, struct els_error *err)
 {
-    _cleanup_(els_freep) float *values = NULL;
+    _cleanup_(els_buffer_deinit) struct els_buffer bytes = ELS_BUFFER_INIT(MAX_INPUTS);
     json_t *body = json_loads(record->params, 0, NULL);
-    struct srv_params_source source = {.banks = jobs->daemon->banks, .limits = srv_limits_widest(), .body = body};
+    struct srv_params_source source = {.kind = srv_kind_find(record->kind), .banks = jobs->daemon->banks,
+                                       .store = jobs->store, .limits = srv_limits_widest(), .body = body};
+    struct els_safetensors *tensors = NULL;
     struct srv_params *params = NULL;
-    struct els_tensor noise;
     struct srv_faults faults;
-    int status = body ? stored_noise(jobs, record, &noise, &values, err)
+    int status = body ? stored_inputs(jobs, record, &bytes, &tensors, err)
                       : els_fail(err, ELS_EFORMAT, NULL, "The stored parameters are not JSON.");
 
-    if (status == 0 && noise.ndim > 0)
-        source.stored_noise = &noise;
+    source.tensors = tensors;
+    if (status == 0 && !source.kind)
+        status = els_fail(err, ELS_EFORMAT, NULL, "There is no kind of job \"%s\".", record->kind);
     if (status == 0 && srv_params_new(&params, &source, &faults) < 0)
         status = els_fail(err, ELS_EINVAL, NULL, "%s", faults.fault[0].detail);
     if (status == 0)
@@ -201,6 +197,7 @@ static int restore(struct srv_jobs *jobs, const struct srv_record *record, struc
         status = srv_job_restore(out, params, record);
     else
         srv_params_free(params);
+    els_safetensors_free(tensors);
     json_decref(body);
     return status;
 }

@@ -1,22 +1,19 @@
 /*
- * From the body of a sampling request to a checked els_sample_spec and back to resolved JSON. Called by the back
- * room when a job comes in, and by srv_jobs_new when a stored job is queued again; no state.
+ * From the body of a request to checked parameters and back to resolved JSON, the same way for every kind of job.
+ * Called by the back room when a job comes in, and by srv_jobs_new when a stored job is queued again; no state.
  *
  * All fields are read before anything is refused, so one answer names every mistake. What depends on several fields
- * comes after, in settle(). The last check makes a sampler for one image and throws it away: then
- * the library itself has accepted the parameters, and an accepted job cannot fail for them.
+ * comes after, in the kind's settle(). That ends with the library's own word on the parameters, so an accepted
+ * job cannot fail for them.
  */
 #include "params.h"
 
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "mem.h"
 #include "params_fields.h"
-
-_Static_assert(sizeof(enum els_machine) == sizeof(int), "read_choice writes an int");
 
 struct srv_limits srv_limits_of(const struct srv_config *config)
 {
@@ -110,26 +107,26 @@ static int edit_distance(const char *a, const char *b)
     return row[n];
 }
 
-static const struct srv_field *find_field(const char *name)
+const struct srv_field *srv_field_find(const struct srv_kind *kind, const char *name)
 {
-    for (const struct srv_field *f = srv_fields; f->name; f++)
-        if (strcmp(f->name, name) == 0)
-            return f;
+    for (const struct srv_field *const *f = kind->fields; *f; f++)
+        if (strcmp((*f)->name, name) == 0)
+            return *f;
     return NULL;
 }
 
-static void fault_unknown(struct srv_faults *faults, const char *name)
+static void fault_unknown(struct srv_faults *faults, const struct srv_kind *kind, const char *name)
 {
     const char *closest = NULL;
     int best = 4; /* farther than that it is a guess, not a slip */
     char pointer[96];
 
-    for (const struct srv_field *f = srv_fields; f->name && strlen(name) <= LONGEST_NAME; f++) {
-        int distance = edit_distance(name, f->name);
+    for (const struct srv_field *const *f = kind->fields; *f && strlen(name) <= LONGEST_NAME; f++) {
+        int distance = edit_distance(name, (*f)->name);
 
-        if (distance < best && distance < (int)strlen(f->name)) {
+        if (distance < best && distance < (int)strlen((*f)->name)) {
             best = distance;
-            closest = f->name;
+            closest = (*f)->name;
         }
     }
     srv_pointer(pointer, "", name);
@@ -159,139 +156,29 @@ static void read_fields(struct srv_reading *r)
     json_t *value;
 
     json_object_foreach((json_t *)r->source->body, name, value)
-        if (!find_field(name))
-            fault_unknown(r->faults, name);
-    for (const struct srv_field *f = srv_fields; f->name; f++) {
-        value = json_object_get(r->source->body, f->name);
+        if (!srv_field_find(r->params->kind, name))
+            fault_unknown(r->faults, r->params->kind, name);
+    for (const struct srv_field *const *f = r->params->kind->fields; *f; f++) {
+        value = json_object_get(r->source->body, (*f)->name);
         if (value)
-            f->read(r, f, value);
+            (*f)->read(r, *f, value);
         else
-            read_fallback(r, f);
+            read_fallback(r, *f);
     }
 }
 
-/* ---- what depends on several fields ---- */
+/* ---- what every kind's settle() needs ---- */
 
-static void settle_num_images(struct srv_reading *r)
-{
-    struct els_sample_spec *spec = &r->params->spec;
-
-    if (r->noise_images == 0)
-        return;
-    if (!r->num_images_given)
-        spec->num_images = r->noise_images;
-    if (spec->num_images != r->noise_images)
-        srv_fault(r->faults, "/noise", "noise holds %lld images, but num_images is %lld; they must be the same.",
-                  (long long)r->noise_images, (long long)spec->num_images);
-    srv_resolve(r, "num_images", json_integer(spec->num_images));
-}
-
-/* A bank's own list is said as pairs, which serve any number of steps. */
-static void resolve_as_pairs(struct srv_reading *r)
-{
-    const struct els_scales *s = &r->params->spec.scales;
-    json_t *t = json_array(), *p = json_array();
-    int status = t && p ? 0 : -1;
-
-    for (int i = 0; i < s->n && status == 0; i++)
-        status = json_array_append_new(t, json_real(s->t[i])) || json_array_append_new(p, json_integer(s->p[i]));
-    if (status == 0) {
-        srv_resolve(r, "scales", json_pack("{s:O, s:O}", "t", t, "p", p));
-    } else {
-        srv_fault_memory(r->faults);
-    }
-    json_decref(t);
-    json_decref(p);
-}
-
-static void settle_steps(struct srv_reading *r)
-{
-    struct els_sample_spec *spec = &r->params->spec;
-    int64_t n = r->num_inference_steps;
-    int64_t max = srv_field_max(find_field("num_inference_steps"), &r->source->limits);
-
-    if (n == 0)
-        n = r->list_length ? r->list_length : r->alpha_bar_length ? (int64_t)r->alpha_bar_length - 1 : 20;
-    if (n < 2 || n > max)
-        srv_fault(r->faults, "/num_inference_steps",
-                  "num_inference_steps is %lld, the length of the list; it must be from 2 to %lld.", (long long)n,
-                  (long long)max);
-    if (r->list_length && r->list_length != n) {
-        if (r->list_is_banks)
-            resolve_as_pairs(r);
-        else
-            srv_fault(r->faults, "/scales", "scales has %d entries; a list must have num_inference_steps = %lld.",
-                      r->list_length, (long long)n);
-    }
-    if (r->alpha_bar_length && (int64_t)r->alpha_bar_length != n + 1)
-        srv_fault(r->faults, "/noise_schedule/alpha_bar",
-                  "noise_schedule.alpha_bar has %zu entries; it must have num_inference_steps + 1 = %lld.",
-                  r->alpha_bar_length, (long long)n + 1);
-    spec->num_inference_steps = (int)n;
-    r->params->num_steps = (int)(spec->start_step == ELS_START_FULL ? n : n - 1);
-    srv_resolve(r, "num_inference_steps", json_integer(n));
-}
-
-static void settle_seed(struct srv_reading *r)
-{
-    struct els_sample_spec *spec = &r->params->spec;
-    uint32_t random = 0;
-
-    if (r->seed_given) {
-        if (spec->seed + (uint64_t)spec->num_images - 1 > ELS_MAX_SEED)
-            srv_fault(r->faults, "/seed", "seed is %llu; with %lld images it must be at most %llu.",
-                      (unsigned long long)spec->seed, (long long)spec->num_images,
-                      (unsigned long long)(ELS_MAX_SEED - (uint64_t)spec->num_images + 1));
-    } else {
-        /* 32 bits: all that torch's generator uses, and short enough to copy by hand. */
-        if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random))
-            srv_fault_memory(r->faults);
-        spec->seed = random;
-    }
-    srv_resolve(r, "seed", json_integer((json_int_t)spec->seed));
-}
-
-const char *srv_output_tensor(unsigned output)
-{
-    switch (output) {
-    case SRV_OUTPUT_IMAGE:
-        return "images";
-    case SRV_OUTPUT_X0:
-        return "x0";
-    case SRV_OUTPUT_XT:
-        return "xt";
-    case SRV_OUTPUT_ENTROPY:
-        return "entropy";
-    default:
-        return NULL;
-    }
-}
-
-size_t srv_output_values(unsigned output, struct els_shape shape, int num_steps)
-{
-    size_t values = els_shape_values(shape), steps = (size_t)num_steps;
-
-    switch (output) {
-    case SRV_OUTPUT_X0:
-        return values * steps;
-    case SRV_OUTPUT_XT:
-        return values * (steps + 1);
-    case SRV_OUTPUT_ENTROPY:
-        return values / (size_t)shape.c * steps;
-    default:
-        return values;
-    }
-}
-
-static void settle_bytes(struct srv_reading *r)
+void srv_settle_bytes(struct srv_reading *r)
 {
     struct srv_params *p = r->params;
+    struct srv_extent extent = srv_params_extent(p);
     uint64_t per_image = 0, max = (uint64_t)r->source->limits.max_result_bytes;
 
-    for (unsigned output = 1; srv_output_tensor(output); output <<= 1)
-        if (output == SRV_OUTPUT_IMAGE || (p->outputs & output))
-            per_image += sizeof(float) * srv_output_values(output, p->shape, p->num_steps);
-    /* At most 2^20 values times 3·10^4 steps times 10^4 images: no overflow. */
+    for (int i = 0; p->kind->outputs[i].word; i++)
+        if (srv_params_keep(p, i))
+            per_image += sizeof(float) * srv_output_values(&p->kind->outputs[i], &extent);
+    /* At most 2^20 values times 3·10^5 of steps and outputs times 10^4 images: no overflow. */
     p->result_bytes = per_image * (uint64_t)p->spec.num_images;
     if (p->result_bytes <= max)
         return;
@@ -302,61 +189,30 @@ static void settle_bytes(struct srv_reading *r)
     r->faults->code = "result_too_large";
 }
 
-/* How much there is to compute: pixels times candidates, of all steps and images. A rough measure: only for
- * comparing jobs. */
-static double work(const struct srv_params *p, int64_t bank_images)
+double srv_pass_cost(const struct srv_params *p, int64_t bank_images)
 {
     double pixels = (double)p->shape.h * p->shape.w;
     double per_image = pixels * p->shape.c * (double)bank_images;
 
     if (p->spec.machine != ELS_MACHINE_IS && p->spec.machine != ELS_MACHINE_LS)
         per_image *= pixels; /* every pixel of the bank is a candidate of every pixel */
-    return per_image * p->num_steps * (double)p->spec.num_images;
+    return per_image;
 }
 
-/* The field that the library's sentence is about; the whole body when it names none of ours. */
-static void fault_library(struct srv_reading *r, const struct els_error *err)
+int srv_fault_library(struct srv_reading *r, const struct els_error *err)
 {
     const struct els_selection_spec *selection = &r->params->spec.selection;
     const char *field = err->field;
     char pointer[96] = "";
 
+    if (err->code == ELS_ENOMEM)
+        return srv_fault_memory(r->faults);
     /* The bank itself is fine by now: what the library means is that the selection leaves nothing of it. */
     if (strcmp(field, "bank") == 0)
         field = selection->exclude_images || selection->exclude_classes ? "exclude" : "label";
-    if (find_field(field))
+    if (srv_field_find(r->params->kind, field))
         snprintf(pointer, sizeof(pointer), "/%s", field);
-    srv_fault(r->faults, pointer, "%s", err->message);
-}
-
-/* The library's own word on the parameters. */
-static void settle_sampler(struct srv_reading *r)
-{
-    struct els_sample_spec one = r->params->spec;
-    struct els_sampler *sampler = NULL;
-    struct els_error err = {0};
-    int status;
-
-    one.num_images = 1;
-    status = els_sampler_new(&sampler, &one, &err);
-    if (status == 0)
-        r->params->cost = work(r->params, els_sampler_num_bank_images(sampler));
-    els_sampler_free(sampler);
-    if (status == ELS_ENOMEM)
-        srv_fault_memory(r->faults);
-    else if (status < 0)
-        fault_library(r, &err);
-}
-
-static void settle(struct srv_reading *r)
-{
-    settle_num_images(r);
-    settle_steps(r);
-    settle_seed(r);
-    if (r->faults->count == 0)
-        settle_bytes(r);
-    if (r->faults->count == 0)
-        settle_sampler(r);
+    return srv_fault(r->faults, pointer, "%s", err->message);
 }
 
 int srv_params_new(struct srv_params **out, const struct srv_params_source *source,
@@ -370,9 +226,11 @@ int srv_params_new(struct srv_params **out, const struct srv_params_source *sour
         srv_fault_memory(faults);
         goto out;
     }
+    p->kind = source->kind;
+    p->num_p = 1;
     els_sample_spec_init(&p->spec);
     read_fields(&r);
-    settle(&r);
+    p->kind->settle(&r);
     if (faults->count == 0) {
         p->json = json_dumps(r.resolved, JSON_COMPACT | JSON_REAL_PRECISION(17));
         if (!p->json)
@@ -394,13 +252,39 @@ struct srv_params *srv_params_free(struct srv_params *p)
         return NULL;
     els_scales_deinit(&p->spec.scales);
     els_bank_unref(p->spec.bank);
+    for (size_t i = 0; i < p->num_inputs; i++)
+        free(p->inputs[i].values);
     free(p->json);
-    free(p->x_T);
     free(p->alpha_bar);
     free(p->exclude_images);
     free(p->exclude_classes);
     free(p);
     return NULL;
+}
+
+struct srv_extent srv_params_extent(const struct srv_params *p)
+{
+    return (struct srv_extent){p->shape, p->spec.num_images, p->num_steps, p->num_p};
+}
+
+bool srv_params_keep(const struct srv_params *p, int i)
+{
+    return p->kind->outputs[i].always || (p->outputs & 1u << i);
+}
+
+int srv_params_write_inputs(const struct srv_params *p, struct els_buffer *out)
+{
+    struct els_named_tensor list[SRV_MAX_INPUTS];
+    size_t n = 0;
+
+    for (size_t i = 0; i < p->num_inputs; i++) {
+        const struct srv_input *input = &p->inputs[i];
+
+        if (*input->name)
+            list[n++] = (struct els_named_tensor){
+                input->name, els_tensor_view(ELS_F32, input->ndim, input->dims, input->values)};
+    }
+    return n > 0 ? els_safetensors_write(out, list, n, NULL, NULL, 0) : 0;
 }
 
 char *srv_params_caption(const char *resolved, int index)

@@ -1,17 +1,18 @@
 /*
- * params: the body of a sampling request: JSON ⇄ els_sample_spec.
+ * params: the body of a request that makes a job: JSON and tensors ⇄ what the library computes from.
  *
  *     struct srv_params *params = NULL;
  *     struct srv_faults faults = {0};
- *     struct srv_params_source source = {.banks = banks, .limits = srv_limits_of(config), .body = json};
+ *     struct srv_params_source source = {.kind = &srv_kind_sample, .banks = banks, .store = store,
+ *                                        .limits = srv_limits_of(config), .body = json};
  *     if (srv_params_new(&params, &source, &faults) < 0)
  *         …                                          // faults.fault[0 … count−1]: pointer and sentence
  *     els_sampler_new(&sampler, &params->spec, &err);
  *     puts(params->json);                            // resolved: sending it again repeats the job
  *     params = srv_params_free(params);
  *
- * One table (params_fields.c) declares every field: name, type, default, bounds and doc. It drives
- * parsing, the sentences about bad values, and what GET /v1/capabilities says.
+ * One row (params_fields.c) declares each field: name, type, default, bounds and doc. A kind of job lists the rows
+ * that its body may have. The rows drive parsing, the sentences about bad values, and what GET /v1/capabilities says.
  */
 #ifndef SRV_PARAMS_H
 #define SRV_PARAMS_H
@@ -21,21 +22,17 @@
 
 #include "banks.h"
 #include "config.h"
+#include "kind.h"
 #include "safetensors.h"
 #include "sampler.h"
-
-enum srv_output {
-    SRV_OUTPUT_IMAGE = 1,
-    SRV_OUTPUT_X0 = 2,
-    SRV_OUTPUT_XT = 4,
-    SRV_OUTPUT_ENTROPY = 8,
-};
+#include "store.h"
 
 enum {
     SRV_MAX_FAULTS = 16,       /* one answer names so many; the rest are counted */
     SRV_MAX_CLIENT_REF = 256,  /* bytes */
     SRV_MAX_EXCLUDED = 1000000,
-    SRV_MAX_NOISE_TEXT = 4 << 20, /* characters of base64; larger noise travels as safetensors */
+    SRV_MAX_TENSOR_TEXT = 4 << 20, /* characters of base64; larger tensors travel as safetensors */
+    SRV_MAX_INPUTS = 4,
 };
 
 /* What a person got wrong: all of it, not only the first mistake. */
@@ -62,26 +59,41 @@ struct srv_limits srv_limits_of(const struct srv_config *config);
 struct srv_limits srv_limits_widest(void);
 
 struct srv_params_source {
+    const struct srv_kind *kind;
     struct srv_banks *banks;
+    struct srv_store *store; /* for scales that were saved under a name; NULL: there are none */
     struct srv_limits limits;
-    const json_t *body;                      /* borrowed */
-    const struct els_safetensors *tensors;   /* the request's tensors, or NULL */
-    const struct els_tensor *stored_noise;   /* x_T that the store kept; stands for any tensor name */
+    const json_t *body;                    /* borrowed */
+    const struct els_safetensors *tensors; /* beside the JSON: the request's, or those that the store kept */
+};
+
+/* A tensor that the client sent. */
+struct srv_input {
+    char name[64]; /* among the tensors beside the JSON; "": it came inside the JSON, which still holds it */
+    int ndim;
+    int64_t dims[ELS_TENSOR_MAX_DIMS];
+    float *values; /* owned; finite */
 };
 
 /* A checked request. Immutable once made; every pointer in `spec` is owned by it. */
 struct srv_params {
-    struct els_sample_spec spec; /* spec.bank is a reference */
+    const struct srv_kind *kind;
+    struct els_sample_spec spec; /* as much of it as the kind's fields say; spec.bank is a reference */
     struct els_shape shape;      /* of the bank's images */
     int num_steps;               /* S, the steps that will run */
-    unsigned outputs;            /* of enum srv_output */
-    bool noise_from_tensor;      /* x_T came as a tensor beside the JSON: json alone does not hold it */
+    unsigned outputs;            /* bit i is row i of kind->outputs */
     uint64_t result_bytes;       /* of all tensors that the job will keep */
     double cost;                 /* work, in candidate pixels: to compare jobs with each other */
     char *json;                  /* resolved and complete */
-    float *x_T;                  /* [num_images,C,H,W] or NULL; the same as spec.x_T */
-    double *alpha_bar;           /* the same as spec.alpha_bar */
+    struct srv_input inputs[SRV_MAX_INPUTS];
+    size_t num_inputs;
+    double *alpha_bar; /* the same as spec.alpha_bar */
     int64_t *exclude_images, *exclude_classes;
+    /* of kinds that evaluate several scales at once; else num_p is 1 */
+    int num_p;
+    int p[ELS_MAX_P_COUNT];
+    /* of kinds that evaluate at given levels of noise */
+    double level_alpha_bar, level_beta;
 };
 
 /* 0; or ELS_EINVAL, ELS_ELIMIT or ELS_ENOMEM, and `faults` holds at least one sentence. What it
@@ -91,10 +103,11 @@ int srv_params_new(struct srv_params **out, const struct srv_params_source *sour
 /* NULL is fine. Returns NULL. */
 struct srv_params *srv_params_free(struct srv_params *p);
 
-/* The tensors a job keeps, by name: "images" always, "x0" "xt" "entropy" as asked for. NULL past the end. */
-const char *srv_output_tensor(unsigned output);
-/* Values per image of one tensor of a job: the image's block in the store, as float32. */
-size_t srv_output_values(unsigned output, struct els_shape shape, int num_steps);
+struct srv_extent srv_params_extent(const struct srv_params *p);
+/* Is output i of the kind to be kept? */
+bool srv_params_keep(const struct srv_params *p, int i);
+/* Appends the tensors that came beside the JSON as one safetensors container; nothing when there were none. */
+int srv_params_write_inputs(const struct srv_params *p, struct els_buffer *out);
 
 /*
  * Resolved parameters as a picture's tEXt holds them: those that make image `index` alone (seed + index,

@@ -1,11 +1,11 @@
 /*
- * The table of the sampling body's fields, and the readers of the simple ones. params.c walks the table from any
- * back-room thread; scales and noise have files of their own.
+ * The rows of the fields that several kinds of job share, and the readers of the simple ones. params.c walks a kind's
+ * list of them from any back-room thread; scales and tensors have files of their own.
  *
  * A reader gets the value that the body holds, or the row's default. It stores what it read in the
  * srv_params and sets the resolved JSON; or it adds a fault that names the value and what is allowed.
- * What depends on several fields (the number of steps, the range of seeds) is settled in
- * params.c when all have been read.
+ * What depends on several fields (the number of steps, the range of seeds) is settled by
+ * the kind when all have been read.
  */
 #include "params_fields.h"
 
@@ -78,13 +78,13 @@ int64_t srv_field_max(const struct srv_field *f, const struct srv_limits *limits
 
 /* ---- words and numbers ---- */
 
-static int read_choice(struct srv_reading *r, const struct srv_field *f, const json_t *value)
+int srv_read_choice(struct srv_reading *r, const struct srv_field *f, const json_t *value)
 {
     char all[160] = "", text[SRV_VALUE_TEXT], pointer[96];
     size_t used = 0;
     const char *word;
 
-    for (int i = 0; (word = f->choice(i)); i++) {
+    for (int i = 0; (word = f->choice(r->params->kind, i)); i++) {
         if (json_is_string(value) && strcmp(json_string_value(value), word) == 0) {
             /* An enum of C is as wide as an int here; params.c asserts it. */
             memcpy((char *)r->params + f->target, &i, sizeof(i));
@@ -333,7 +333,7 @@ static int read_exclude(struct srv_reading *r, const struct srv_field *f, const 
 
 /* ---- the noise schedule ---- */
 
-static const char *schedule_word(int i)
+static const char *schedule_word(const struct srv_kind *kind, int i)
 {
     return i < ELS_SCHEDULE_COUNT ? els_schedule_name((enum els_schedule)i) : NULL;
 }
@@ -388,74 +388,82 @@ static int read_alpha_bar(struct srv_reading *r, const json_t *value)
 
 static int read_noise_schedule(struct srv_reading *r, const struct srv_field *f, const json_t *value)
 {
-    return json_is_object(value) ? read_alpha_bar(r, value) : read_choice(r, f, value);
+    return json_is_object(value) ? read_alpha_bar(r, value) : srv_read_choice(r, f, value);
 }
 
 /* ---- what is kept ---- */
 
-static const char *const output_words[] = {"image", "x0", "xt", "entropy"};
-
-static const char *output_word(int i)
+const char *srv_output_word(const struct srv_kind *kind, int i)
 {
-    return i < (int)(sizeof(output_words) / sizeof(*output_words)) ? output_words[i] : NULL;
+    return kind->outputs[i].word;
 }
 
-static unsigned find_output(const json_t *value)
+static unsigned find_output(const struct srv_kind *kind, const json_t *value)
 {
     const char *word;
 
-    for (int i = 0; (word = output_word(i)); i++)
+    for (int i = 0; (word = srv_output_word(kind, i)); i++)
         if (json_is_string(value) && strcmp(json_string_value(value), word) == 0)
             return 1u << i;
     return 0;
 }
 
-static int read_outputs(struct srv_reading *r, const struct srv_field *f, const json_t *value)
+static const char *all_outputs(const struct srv_kind *kind, char *out, size_t size)
 {
-    char pointer[96], text[SRV_VALUE_TEXT];
+    size_t used = 0;
+    const char *word;
+
+    *out = '\0';
+    for (int i = 0; (word = srv_output_word(kind, i)) && used < size; i++)
+        used += (size_t)snprintf(out + used, size - used, "%s%s", i ? ", " : "", word);
+    return out;
+}
+
+int srv_read_outputs(struct srv_reading *r, const struct srv_field *f, const json_t *value)
+{
+    char pointer[96], text[SRV_VALUE_TEXT], all[128];
+    const struct srv_kind *kind = r->params->kind;
     json_t *resolved = json_array();
     const char *word;
 
     if (srv_resolve(r, f->name, resolved) < 0)
         return ELS_ENOMEM;
     if (!json_is_array(value) || json_array_size(value) < 1 || json_array_size(value) > 16)
-        return srv_fault(r->faults, "/outputs",
-                         "outputs is %s; it must be a list of 1 to 16 words from: image, x0, xt, entropy.",
-                         srv_value_text(value, text));
+        return srv_fault(r->faults, "/outputs", "outputs is %s; it must be a list of 1 to 16 words from: %s.",
+                         srv_value_text(value, text), all_outputs(kind, all, sizeof(all)));
     for (size_t i = 0; i < json_array_size(value); i++) {
-        unsigned output = find_output(json_array_get(value, i));
+        unsigned output = find_output(kind, json_array_get(value, i));
 
         r->params->outputs |= output;
         snprintf(pointer, sizeof(pointer), "/outputs/%zu", i);
         if (!output)
-            return srv_fault(r->faults, pointer, "outputs[%zu] is %s; available are: image, x0, xt, entropy.", i,
-                             srv_value_text(json_array_get(value, i), text));
+            return srv_fault(r->faults, pointer, "outputs[%zu] is %s; available are: %s.", i,
+                             srv_value_text(json_array_get(value, i), text), all_outputs(kind, all, sizeof(all)));
     }
-    r->params->spec.entropy = (r->params->outputs & SRV_OUTPUT_ENTROPY) != 0;
-    for (int i = 0; (word = output_word(i)); i++)
+    for (int i = 0; (word = srv_output_word(kind, i)); i++)
         if ((r->params->outputs & 1u << i) && json_array_append_new(resolved, json_string(word)) < 0)
             return srv_fault_memory(r->faults);
     return 0;
 }
 
-/* ---- the table ---- */
+/* ---- the rows ---- */
 
-static const char *machine_word(int i)
+static const char *machine_word(const struct srv_kind *kind, int i)
 {
     return i < ELS_MACHINE_COUNT ? els_machine_name((enum els_machine)i) : NULL;
 }
 
-static const char *candidates_word(int i)
+static const char *candidates_word(const struct srv_kind *kind, int i)
 {
     return i < ELS_CANDIDATES_COUNT ? els_candidates_name((enum els_candidates)i) : NULL;
 }
 
-static const char *start_step_word(int i)
+static const char *start_step_word(const struct srv_kind *kind, int i)
 {
     return i == ELS_START_PAPER ? "paper" : i == ELS_START_FULL ? "full" : NULL;
 }
 
-static const char *sampler_word(int i)
+static const char *sampler_word(const struct srv_kind *kind, int i)
 {
     return i == ELS_DDIM ? "ddim" : i == ELS_DDPM ? "ddpm" : NULL;
 }
@@ -472,47 +480,89 @@ static int64_t steps_limit(const struct srv_limits *limits)
 
 #define IN_SPEC(member) offsetof(struct srv_params, spec.member)
 
-const struct srv_field srv_fields[] = {
-    {.name = "bank", .type = "string", .fallback = "null", .read = read_bank,
-     .doc = "A loaded bank's name; by default the first configured."},
-    {.name = "machine", .type = "string", .fallback = "\"bbels\"", .read = read_choice,
-     .target = IN_SPEC(machine), .choice = machine_word, .doc = "The score machine."},
-    {.name = "candidates", .type = "string", .fallback = "\"wrapped\"", .read = read_choice,
-     .target = IN_SPEC(candidates), .choice = candidates_word, .doc = "Which patches the machine els may use."},
-    {.name = "label", .type = "integer, string or null", .fallback = "null", .read = read_label,
-     .doc = "A class index or name: candidates come from that class only."},
-    {.name = "num_images", .type = "integer", .fallback = "1", .read = read_num_images,
-     .target = IN_SPEC(num_images), .min = 1, .max = ELS_MAX_NUM_IMAGES, .limit = images_limit,
-     .doc = "How many images; image i uses seed + i."},
-    {.name = "num_inference_steps", .type = "integer or null", .fallback = "null", .read = read_steps, .min = 2,
-     .max = ELS_MAX_INFERENCE_STEPS, .limit = steps_limit,
-     .doc = "Steps from noise to image; by default the length of the scale list, else 20."},
-    {.name = "start_step", .type = "string", .fallback = "\"paper\"", .read = read_choice,
-     .target = IN_SPEC(start_step), .choice = start_step_word,
-     .doc = "paper runs i = n-1 ... 1 from unit noise, full runs i = n ... 1."},
-    {.name = "sampler", .type = "string", .fallback = "\"ddim\"", .read = read_choice,
-     .target = IN_SPEC(sampler), .choice = sampler_word, .doc = "ddim is deterministic, ddpm stochastic."},
-    {.name = "noise_schedule", .type = "string or object", .fallback = "\"cosine\"",
-     .read = read_noise_schedule, .target = IN_SPEC(noise_schedule), .choice = schedule_word,
-     .doc = "A name, or {\"alpha_bar\": [...]} with num_inference_steps + 1 numbers."},
-    {.name = "scales", .type = "string, integer, array or object", .fallback = "\"auto\"",
-     .read = srv_read_scales, .min = 1, .max = ELS_MAX_P,
-     .doc = "Locality scales P(t): a preset, one odd number, a list, {\"t\": [...], \"p\": [...]}, or auto: the "
-            "bank's own, else mnist-resnet-zeros."},
-    {.name = "seed", .type = "integer or null", .fallback = "null", .read = read_seed, .min = 0,
-     .max = (int64_t)ELS_MAX_SEED, .doc = "Seed of the first image; null: a random one, which the answer tells."},
-    {.name = "exclude", .type = "object or null", .fallback = "null", .read = read_exclude,
-     .doc = "Candidates left out: {\"images\": [...], \"classes\": [...]}."},
-    {.name = "noise", .type = "string or object", .fallback = "\"torch\"", .read = srv_read_noise,
-     .doc = "torch or numpy, the name of a tensor in a safetensors body, or {\"npy_base64\": \"...\"}."},
-    {.name = "max_samples", .type = "integer or null", .fallback = "null", .read = read_integer,
-     .target = IN_SPEC(selection.max_samples), .min = 1, .max = ELS_MAX_IMAGES,
-     .doc = "Use only the first so many images of the bank, or of the label."},
-    {.name = "tolerance", .type = "number", .fallback = "0", .read = read_tolerance, .min = 0, .max = 1,
-     .doc = "0 is exact; more lets the engine skip work within this certified error."},
-    {.name = "outputs", .type = "array", .fallback = "[\"image\",\"x0\"]", .read = read_outputs,
-     .choice = output_word, .doc = "What the job keeps; the images are always kept."},
-    {.name = "client_ref", .type = "string or null", .fallback = "null", .read = read_client_ref,
-     .max = SRV_MAX_CLIENT_REF, .doc = "Free text, echoed."},
-    {0},
+const struct srv_field srv_field_bank = {
+    .name = "bank", .type = "string", .fallback = "null", .read = read_bank,
+    .doc = "A loaded bank's name; by default the first configured.",
+};
+
+const struct srv_field srv_field_machine = {
+    .name = "machine", .type = "string", .fallback = "\"bbels\"", .read = srv_read_choice,
+    .target = IN_SPEC(machine), .choice = machine_word, .doc = "The score machine.",
+};
+
+const struct srv_field srv_field_candidates = {
+    .name = "candidates", .type = "string", .fallback = "\"wrapped\"", .read = srv_read_choice,
+    .target = IN_SPEC(candidates), .choice = candidates_word, .doc = "Which patches the machine els may use.",
+};
+
+const struct srv_field srv_field_label = {
+    .name = "label", .type = "integer, string or null", .fallback = "null", .read = read_label,
+    .doc = "A class index or name: candidates come from that class only.",
+};
+
+const struct srv_field srv_field_num_images = {
+    .name = "num_images", .type = "integer", .fallback = "1", .read = read_num_images,
+    .target = IN_SPEC(num_images), .min = 1, .max = ELS_MAX_NUM_IMAGES, .limit = images_limit,
+    .doc = "How many images; image i uses seed + i.",
+};
+
+const struct srv_field srv_field_num_inference_steps = {
+    .name = "num_inference_steps", .type = "integer or null", .fallback = "null", .read = read_steps, .min = 2,
+    .max = ELS_MAX_INFERENCE_STEPS, .limit = steps_limit,
+    .doc = "Steps from noise to image; by default the length of the scale list, else 20.",
+};
+
+const struct srv_field srv_field_start_step = {
+    .name = "start_step", .type = "string", .fallback = "\"paper\"", .read = srv_read_choice,
+    .target = IN_SPEC(start_step), .choice = start_step_word,
+    .doc = "paper runs i = n-1 ... 1 from unit noise, full runs i = n ... 1.",
+};
+
+const struct srv_field srv_field_sampler = {
+    .name = "sampler", .type = "string", .fallback = "\"ddim\"", .read = srv_read_choice,
+    .target = IN_SPEC(sampler), .choice = sampler_word, .doc = "ddim is deterministic, ddpm stochastic.",
+};
+
+const struct srv_field srv_field_noise_schedule = {
+    .name = "noise_schedule", .type = "string or object", .fallback = "\"cosine\"",
+    .read = read_noise_schedule, .target = IN_SPEC(noise_schedule), .choice = schedule_word,
+    .doc = "A name, or {\"alpha_bar\": [...]} with num_inference_steps + 1 numbers.",
+};
+
+const struct srv_field srv_field_scales = {
+    .name = "scales", .type = "string, integer, array or object", .fallback = "\"auto\"",
+    .read = srv_read_scales, .min = 1, .max = ELS_MAX_P,
+    .doc = "Locality scales P(t): a preset, one odd number, a list, {\"t\": [...], \"p\": [...]}, or auto: the "
+        "bank's own, else mnist-resnet-zeros.",
+};
+
+const struct srv_field srv_field_seed = {
+    .name = "seed", .type = "integer or null", .fallback = "null", .read = read_seed, .min = 0,
+    .max = (int64_t)ELS_MAX_SEED, .doc = "Seed of the first image; null: a random one, which the answer tells.",
+};
+
+const struct srv_field srv_field_exclude = {
+    .name = "exclude", .type = "object or null", .fallback = "null", .read = read_exclude,
+    .doc = "Candidates left out: {\"images\": [...], \"classes\": [...]}.",
+};
+
+const struct srv_field srv_field_noise = {
+    .name = "noise", .type = "string or object", .fallback = "\"torch\"", .read = srv_read_noise,
+    .doc = "torch or numpy, the name of a tensor in a safetensors body, or {\"npy_base64\": \"...\"}.",
+};
+
+const struct srv_field srv_field_max_samples = {
+    .name = "max_samples", .type = "integer or null", .fallback = "null", .read = read_integer,
+    .target = IN_SPEC(selection.max_samples), .min = 1, .max = ELS_MAX_IMAGES,
+    .doc = "Use only the first so many images of the bank, or of the label.",
+};
+
+const struct srv_field srv_field_tolerance = {
+    .name = "tolerance", .type = "number", .fallback = "0", .read = read_tolerance, .min = 0, .max = 1,
+    .doc = "0 is exact; more lets the engine skip work within this certified error.",
+};
+
+const struct srv_field srv_field_client_ref = {
+    .name = "client_ref", .type = "string or null", .fallback = "null", .read = read_client_ref,
+    .max = SRV_MAX_CLIENT_REF, .doc = "Free text, echoed.",
 };

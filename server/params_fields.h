@@ -1,5 +1,5 @@
 /*
- * params_fields: inside params: the table of fields, and what reading one of them may touch.
+ * params_fields: inside params: the rows of the fields, and what reading one of them may touch.
  */
 #ifndef SRV_PARAMS_FIELDS_H
 #define SRV_PARAMS_FIELDS_H
@@ -27,15 +27,20 @@ struct srv_field {
     const char *fallback;          /* the default, as JSON text; a missing field is read as this */
     int (*read)(struct srv_reading *r, const struct srv_field *f, const json_t *value);
     size_t target;                 /* of read_choice and read_integer: offset in struct srv_params */
-    const char *(*choice)(int i);  /* the i-th allowed word, NULL past the end */
+    const char *(*choice)(const struct srv_kind *kind, int i); /* the i-th allowed word, NULL past the end */
     int64_t min, max;              /* of numbers */
     int64_t (*limit)(const struct srv_limits *limits); /* a configured maximum, lower than max */
     const char *doc;
 };
 
-/* Ends with a row without a name. The order is the order of reading: the bank first. */
-extern const struct srv_field srv_fields[];
+/* The rows; a kind lists those that its body may have. */
+extern const struct srv_field srv_field_bank, srv_field_machine, srv_field_candidates, srv_field_label,
+    srv_field_num_images, srv_field_num_inference_steps, srv_field_start_step, srv_field_sampler,
+    srv_field_noise_schedule, srv_field_scales, srv_field_seed, srv_field_exclude, srv_field_noise,
+    srv_field_max_samples, srv_field_tolerance, srv_field_client_ref;
 
+/* The kind's row of that name, or NULL. */
+const struct srv_field *srv_field_find(const struct srv_kind *kind, const char *name);
 /* A row's largest number under these limits. */
 int64_t srv_field_max(const struct srv_field *f, const struct srv_limits *limits);
 
@@ -54,8 +59,42 @@ int srv_fault_memory(struct srv_faults *faults);
 /* Sets a field of the resolved object; takes the reference, NULL stands for "out of memory". */
 int srv_resolve(struct srv_reading *r, const char *name, json_t *value);
 
-/* params_scales.c and params_noise.c */
+int srv_read_choice(struct srv_reading *r, const struct srv_field *f, const json_t *value);
+int srv_read_outputs(struct srv_reading *r, const struct srv_field *f, const json_t *value);
+/* The words of the kind's outputs, for the row of `outputs`. */
+const char *srv_output_word(const struct srv_kind *kind, int i);
+
+/* params_scales.c and params_tensor.c */
 int srv_read_scales(struct srv_reading *r, const struct srv_field *f, const json_t *value);
 int srv_read_noise(struct srv_reading *r, const struct srv_field *f, const json_t *value);
+
+/* ---- tensors (params_tensor.c) ---- */
+
+/* A tensor that a field's value means. Deinit it, on failure too. */
+struct srv_found_tensor {
+    struct els_tensor tensor; /* views the body, or `bytes` */
+    const char *name;         /* among the tensors beside the JSON; NULL: it came inside */
+    struct els_buffer bytes;
+};
+
+#define SRV_FOUND_TENSOR_INIT ((struct srv_found_tensor){.bytes = ELS_BUFFER_INIT(SRV_MAX_TENSOR_TEXT)})
+
+/* `value`: the name of a tensor beside the JSON (null: the field's own name), or {"npy_base64":"…"}. Resolves the
+ * field too. On failure a fault. */
+int srv_find_tensor(struct srv_reading *r, const char *field, const json_t *value, struct srv_found_tensor *out);
+void srv_found_tensor_deinit(struct srv_found_tensor *found);
+/* Copies it to params->inputs as float32. Floats, finite, at most 10⁴: else a fault that names the field. NULL on
+ * failure, else the values. */
+const float *srv_take_tensor(struct srv_reading *r, const char *field, const struct srv_found_tensor *found);
+
+/* ---- for the settle() of kinds (params.c) ---- */
+
+/* Sets result_bytes; 413 when that is too much. */
+void srv_settle_bytes(struct srv_reading *r);
+/* How much there is to compute for one image and step: pixels times candidates. A rough measure: only for comparing
+ * jobs. */
+double srv_pass_cost(const struct srv_params *p, int64_t bank_images);
+/* The library's sentence as a fault of the field that it is about; of the whole body when it names none of ours. */
+int srv_fault_library(struct srv_reading *r, const struct els_error *err);
 
 #endif

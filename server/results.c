@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kind.h"
 #include "npy.h"
 #include "params.h"
 #include "picture.h"
@@ -86,6 +87,16 @@ static void answer_buffer(struct srv_response *res, const char *type, struct els
     *bytes = ELS_BUFFER_INIT(0); /* the response owns the bytes now */
 }
 
+/* The record's kind; a store that a newer daemon has written can hold others. */
+static const struct srv_kind *kind_of(struct srv_response *res, const struct srv_record *record)
+{
+    const struct srv_kind *kind = srv_kind_find(record->kind);
+
+    if (!kind)
+        srv_problem(res, 500, "unknown_kind", "This daemon does not know jobs of the kind \"%s\".", record->kind);
+    return kind;
+}
+
 void srv_results_json(struct srv_response *res, int status, const struct srv_record *record)
 {
     json_t *json = srv_record_json(record, SRV_RECORD_WHOLE);
@@ -129,7 +140,7 @@ static void answer_drawn(struct srv_request *req, struct srv_response *res, cons
 
 /* Reads one image's part of a tensor and draws it. */
 static void answer_part(struct srv_request *req, struct srv_response *res, const struct srv_record *record,
-                        unsigned output, int64_t image, int64_t step, int zoom)
+                        const char *tensor, int64_t image, int64_t step, int zoom)
 {
     size_t values = els_shape_values(record->shape);
     _cleanup_(els_freep) float *x = els_alloc_array(values, sizeof(*x));
@@ -138,8 +149,8 @@ static void answer_part(struct srv_request *req, struct srv_response *res, const
     int status = ELS_ENOMEM;
 
     if (x)
-        status = srv_store_read_tensor(jobs_of(req)->store, record->id, srv_output_tensor(output), image,
-                                       (size_t)step * values, values, x, &err);
+        status = srv_store_read_tensor(jobs_of(req)->store, record->id, tensor, image, (size_t)step * values, values,
+                                       x, &err);
     if (status == 0)
         status = draw(record, x, 1, (int)image, zoom, &png);
     answer_drawn(req, res, record, status, &err, &png);
@@ -157,9 +168,16 @@ static bool unchanged(struct srv_request *req, struct srv_response *res, const s
 
 static bool image_exists(struct srv_response *res, const struct srv_record *record, int64_t image)
 {
-    if (image >= 0 && image < record->num_images)
+    const struct srv_kind *kind = kind_of(res, record);
+
+    if (!kind)
+        return false;
+    if (!kind->has_images)
+        srv_problem(res, 404, "image_not_found", "A job of the kind %s has no images.", record->kind);
+    else if (image < 0 || image >= record->num_images)
+        srv_problem(res, 404, "image_not_found", "The job has images 0 to %lld.", (long long)record->num_images - 1);
+    else
         return true;
-    srv_problem(res, 404, "image_not_found", "The job has images 0 to %lld.", (long long)record->num_images - 1);
     return false;
 }
 
@@ -174,74 +192,82 @@ void srv_results_image(struct srv_request *req, struct srv_response *res, const 
     if (!image_exists(res, record, image) || unchanged(req, res, record, "image", image, 0, zoom))
         return;
     if (zoom > 1) {
-        answer_part(req, res, record, SRV_OUTPUT_IMAGE, image, 0, zoom);
+        answer_part(req, res, record, SRV_IMAGES_TENSOR, image, 0, zoom);
         return;
     }
     status = srv_store_read_picture(jobs_of(req)->store, record->id, image, &png, sha256, &err);
     answer_drawn(req, res, record, status, &err, &png);
 }
 
+/* The row of that word among the outputs that the job keeps. −1: the problem is in `res`. */
+static int kept_output(struct srv_response *res, const struct srv_record *record, const char *word)
+{
+    const struct srv_kind *kind = kind_of(res, record);
+    int i = kind ? srv_output_find(kind, word) : -1;
+
+    if (kind && i < 0)
+        srv_problem(res, 404, "tensor_not_found", "A job of the kind %s has no \"%.40s\".", record->kind, word);
+    if (i >= 0 && !srv_record_keeps(record, kind, i)) {
+        srv_problem(res, 409, "output_not_kept", "The job did not keep %.40s: it was not among its outputs.", word);
+        i = -1;
+    }
+    return i;
+}
+
 void srv_results_step(struct srv_request *req, struct srv_response *res, const struct srv_record *record, int64_t image,
                       int64_t step, bool xt, int zoom)
 {
-    unsigned output = xt ? SRV_OUTPUT_XT : SRV_OUTPUT_X0;
+    const char *word = xt ? "xt" : "x0";
     int64_t last = record->num_steps - !xt;
 
     if (!image_exists(res, record, image))
         return;
-    if (step < 0 || step > last) {
-        srv_problem(res, 404, "step_not_found", "%s has steps 0 to %lld.", srv_output_tensor(output), (long long)last);
-    } else if (!(record->outputs & output)) {
-        srv_problem(res, 409, "output_not_kept", "The job did not keep %s: it was not among its outputs.",
-                    srv_output_tensor(output));
-    } else if (!unchanged(req, res, record, srv_output_tensor(output), image, step, zoom)) {
-        answer_part(req, res, record, output, image, step, zoom);
-    }
+    if (step < 0 || step > last)
+        srv_problem(res, 404, "step_not_found", "%s has steps 0 to %lld.", word, (long long)last);
+    else if (kept_output(res, record, word) >= 0 && !unchanged(req, res, record, word, image, step, zoom))
+        answer_part(req, res, record, word, image, step, zoom);
 }
 
 /* ---- tensors ---- */
 
-static struct els_tensor describe(const struct srv_record *record, unsigned output)
+/* Bytes of a whole tensor. */
+static size_t bytes_of(const struct srv_record *record, const struct srv_output *o)
 {
-    int64_t steps = record->num_steps + (output == SRV_OUTPUT_XT);
-    int64_t c = record->shape.c, h = record->shape.h, w = record->shape.w, n = record->num_images;
+    struct srv_extent extent = srv_record_extent(record);
+    struct els_tensor t = o->describe(&extent);
 
-    if (output == SRV_OUTPUT_IMAGE)
-        return els_tensor_view(ELS_F32, 4, (const int64_t[]){n, c, h, w}, NULL);
-    if (output == SRV_OUTPUT_ENTROPY)
-        return els_tensor_view(ELS_F32, 4, (const int64_t[]){n, steps, h, w}, NULL);
-    return els_tensor_view(ELS_F32, 5, (const int64_t[]){n, steps, c, h, w}, NULL);
+    return els_tensor_bytes(&t);
 }
 
 /* Appends a whole tensor's data. The buffer's size is a multiple of 8 before: floats are aligned. */
-static int append_data(struct srv_request *req, const struct srv_record *record, unsigned output,
+static int append_data(struct srv_request *req, const struct srv_record *record, const struct srv_output *o,
                        struct els_buffer *out, struct els_error *err)
 {
-    size_t values = srv_output_values(output, record->shape, record->num_steps);
+    struct srv_extent extent = srv_record_extent(record);
+    struct els_tensor t = o->describe(&extent);
+    int64_t outer = o->image_axis == 0 ? 1 : t.dims[0], images = t.dims[o->image_axis];
+    size_t values = srv_output_values(o, &extent) / (size_t)outer;
     void *space = NULL;
-    int status = els_buffer_extend(out, values * (size_t)record->num_images * sizeof(float), &space);
+    int status = els_buffer_extend(out, els_tensor_bytes(&t), &space);
 
-    for (int64_t i = 0; i < record->num_images && status == 0; i++)
-        status = srv_store_read_tensor(jobs_of(req)->store, record->id, srv_output_tensor(output), i, 0, values,
-                                       (float *)space + (size_t)i * values, err);
+    for (int64_t k = 0; k < outer; k++)
+        for (int64_t i = 0; i < images && status == 0; i++)
+            status = srv_store_read_tensor(jobs_of(req)->store, record->id, o->tensor, i, (size_t)k * values, values,
+                                           (float *)space + (size_t)(k * images + i) * values, err);
     return status;
 }
 
-static size_t bytes_of(const struct srv_record *record, unsigned output)
-{
-    return srv_output_values(output, record->shape, record->num_steps) * (size_t)record->num_images * sizeof(float);
-}
-
 static void answer_npy(struct srv_request *req, struct srv_response *res, const struct srv_record *record,
-                       unsigned output)
+                       const struct srv_output *o)
 {
-    struct els_buffer bytes = ELS_BUFFER_INIT(MAX_HEADER + bytes_of(record, output));
-    struct els_tensor t = describe(record, output);
+    struct els_buffer bytes = ELS_BUFFER_INIT(MAX_HEADER + bytes_of(record, o));
+    struct srv_extent extent = srv_record_extent(record);
+    struct els_tensor t = o->describe(&extent);
     struct els_error err = {0};
     int status = els_npy_write_header(&bytes, t.dtype, t.ndim, t.dims);
 
     if (status == 0)
-        status = append_data(req, record, output, &bytes, &err);
+        status = append_data(req, record, o, &bytes, &err);
     if (status == 0)
         answer_buffer(res, SRV_NPY_TYPE, &bytes);
     else
@@ -252,40 +278,41 @@ static void answer_npy(struct srv_request *req, struct srv_response *res, const 
 void srv_results_tensor(struct srv_request *req, struct srv_response *res, const struct srv_record *record,
                         const char *name)
 {
-    const char *tensor;
+    const struct srv_kind *kind = kind_of(res, record);
+    int i;
 
-    for (unsigned output = 1; (tensor = srv_output_tensor(output)); output <<= 1) {
-        if (strcmp(tensor, name) != 0)
-            continue;
-        if (output == SRV_OUTPUT_IMAGE || (record->outputs & output))
-            answer_npy(req, res, record, output);
-        else
-            srv_problem(res, 409, "output_not_kept", "The job did not keep %s: it was not among its outputs.", name);
+    if (!kind)
         return;
-    }
-    srv_problem(res, 404, "tensor_not_found", "There is no tensor \"%.40s\"; there can be images, x0, xt and entropy.",
-                name);
+    for (i = 0; kind->outputs[i].word && strcmp(kind->outputs[i].tensor, name) != 0; i++)
+        ;
+    i = kept_output(res, record, kind->outputs[i].word ? kind->outputs[i].word : name);
+    if (i >= 0)
+        answer_npy(req, res, record, &kind->outputs[i]);
 }
 
 void srv_results_tensors(struct srv_request *req, struct srv_response *res, const struct srv_record *record)
 {
-    struct els_named_tensor list[4];
+    const struct srv_kind *kind = kind_of(res, record);
+    struct srv_extent extent = srv_record_extent(record);
+    struct els_named_tensor list[SRV_MAX_OUTPUTS];
     struct els_buffer bytes = ELS_BUFFER_INIT(MAX_HEADER);
-    const char *key = "params", *value = record->params, *name;
+    const char *key = "params", *value = record->params;
     struct els_error err = {0};
     size_t n = 0;
     int status;
 
-    for (unsigned output = 1; (name = srv_output_tensor(output)); output <<= 1) {
-        if (!(record->outputs & output))
+    if (!kind)
+        return;
+    for (int i = 0; kind->outputs[i].word; i++) {
+        if (!(record->outputs & 1u << i))
             continue;
-        list[n++] = (struct els_named_tensor){name, describe(record, output)};
-        bytes.maximum += bytes_of(record, output);
+        list[n++] = (struct els_named_tensor){kind->outputs[i].tensor, kind->outputs[i].describe(&extent)};
+        bytes.maximum += bytes_of(record, &kind->outputs[i]);
     }
     status = els_safetensors_write_header(&bytes, list, n, &key, &value, 1);
-    for (unsigned output = 1; srv_output_tensor(output) && status == 0; output <<= 1)
-        if (record->outputs & output)
-            status = append_data(req, record, output, &bytes, &err);
+    for (int i = 0; kind->outputs[i].word && status == 0; i++)
+        if (record->outputs & 1u << i)
+            status = append_data(req, record, &kind->outputs[i], &bytes, &err);
     if (status == 0)
         answer_buffer(res, SRV_SAFETENSORS_TYPE, &bytes);
     else
@@ -293,16 +320,18 @@ void srv_results_tensors(struct srv_request *req, struct srv_response *res, cons
     els_buffer_deinit(&bytes);
 }
 
-/* All final images in one picture. */
-static void answer_grid(struct srv_request *req, struct srv_response *res, const struct srv_record *record)
+/* All images of the kind's main output in one picture. */
+static void answer_grid(struct srv_request *req, struct srv_response *res, const struct srv_record *record,
+                        const struct srv_output *o)
 {
-    struct els_buffer values = ELS_BUFFER_INIT(bytes_of(record, SRV_OUTPUT_IMAGE));
+    struct els_buffer values = ELS_BUFFER_INIT(bytes_of(record, o));
     struct els_buffer png = ELS_BUFFER_INIT(MAX_PNG);
     struct els_error err = {0};
-    int status = append_data(req, record, SRV_OUTPUT_IMAGE, &values, &err);
+    int64_t n = (int64_t)(bytes_of(record, o) / sizeof(float) / els_shape_values(record->shape));
+    int status = append_data(req, record, o, &values, &err);
 
     if (status == 0)
-        status = draw(record, (const float *)(const void *)values.data, record->num_images, -1, 1, &png);
+        status = draw(record, (const float *)(const void *)values.data, n, -1, 1, &png);
     els_buffer_deinit(&values);
     if (status == ELS_ELIMIT) {
         srv_problem(res, 406, "grid_too_large", "The images do not fit into one PNG; fetch them one by one, or as "
@@ -316,14 +345,24 @@ static void answer_grid(struct srv_request *req, struct srv_response *res, const
 void srv_results_answer(struct srv_request *req, struct srv_response *res, const struct srv_record *record,
                         const char *type)
 {
-    if (strcmp(type, SRV_NPY_TYPE) == 0)
-        answer_npy(req, res, record, SRV_OUTPUT_IMAGE);
+    const struct srv_kind *kind;
+
+    if (strcmp(type, SRV_JSON_TYPE) == 0) {
+        srv_results_json(res, 200, record);
+        return;
+    }
+    kind = kind_of(res, record);
+    if (!kind)
+        return;
+    if (!kind->outputs[0].word)
+        srv_problem(res, 406, "not_acceptable", "A job of the kind %s has no tensors; its result is JSON.",
+                    record->kind);
+    else if (strcmp(type, SRV_NPY_TYPE) == 0)
+        answer_npy(req, res, record, &kind->outputs[0]);
     else if (strcmp(type, SRV_SAFETENSORS_TYPE) == 0)
         srv_results_tensors(req, res, record);
-    else if (strcmp(type, SRV_PNG_TYPE) != 0)
-        srv_results_json(res, 200, record);
-    else if (record->num_images == 1)
+    else if (kind->has_images && record->num_images == 1)
         srv_results_image(req, res, record, 0, 1);
     else
-        answer_grid(req, res, record);
+        answer_grid(req, res, record, &kind->outputs[0]);
 }

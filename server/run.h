@@ -1,5 +1,5 @@
 /*
- * run: a job that is being computed: its sampler and what it has produced so far.
+ * run: a job that is being computed: the work of its kind, and what it has produced so far.
  *
  *     struct srv_run *run = NULL;
  *     srv_run_new(&run, job, &err);                       // takes the reference on success
@@ -12,22 +12,26 @@
 #define SRV_RUN_H
 
 #include "job.h"
+#include "kind.h"
 #include "pool.h"
 
-enum { SRV_RUN_MAX_TENSORS = 4 };
-
 struct srv_run {
-    struct srv_run *next;    /* of the conductor's active runs */
-    struct srv_job *job;     /* a reference */
-    struct els_sampler *sampler;
-    float *tensors[SRV_RUN_MAX_TENSORS]; /* by the bit of enum srv_output; NULL: not asked for */
-    double share;            /* seconds of computing that it has had, for taking turns */
-    double seconds;          /* the same, counted from zero */
-    int64_t next_preview;    /* not before, monotonic ms */
-    /* of srv_run_outcome */
-    struct srv_kept_tensor kept[SRV_RUN_MAX_TENSORS];
-    struct srv_kept_picture *pictures;
-    char *result, *engine;
+    struct srv_run *next_run; /* of the conductor's active runs */
+    struct srv_job *job;      /* a reference */
+    const struct srv_kind *kind;
+    int next;                 /* the step that runs next; num_steps when all are done */
+    void *work;               /* the kind's own */
+    double share;             /* seconds of computing that it has had, for taking turns */
+    double seconds;           /* the same, counted from zero */
+    int64_t next_preview;     /* not before, monotonic ms */
+    /* what it has produced: tensors by the row of kind->outputs, data NULL where not asked for */
+    struct srv_kept_tensor kept[SRV_MAX_OUTPUTS];
+    float *tensors[SRV_MAX_OUTPUTS];
+    struct srv_kept_picture *pictures; /* [num_pictures] */
+    int64_t num_pictures;
+    char *result, *engine; /* JSON */
+    char *scales;          /* JSON, to be saved as `save_as` */
+    const char *save_as;   /* the job's, or NULL */
 };
 
 int srv_run_new(struct srv_run **out, struct srv_job *job, struct els_error *err);
@@ -44,5 +48,10 @@ int srv_run_outcome(struct srv_run *run, struct els_pool *pool, struct srv_outco
                     struct els_error *err);
 /* Name, version and certified error of the engine, as JSON text of the run. NULL: out of memory. */
 const char *srv_run_engine(struct srv_run *run);
+
+/* ---- for kinds ---- */
+
+/* Copies [N,size] into slot `slot` of output i, for each image; does nothing when it is not kept. */
+void srv_run_keep(struct srv_run *run, int output, int slot, const float *from, size_t size);
 
 #endif

@@ -9,7 +9,8 @@
  * Durability: synchronous=FULL, so a transaction that was committed is on the disk. The file belongs to one daemon,
  * which an flock on a file beside it ensures; the kernel drops the lock when the process dies.
  *
- * Version: PRAGMA user_version. A newer one than ours is refused, an older one will be brought forward here.
+ * Version: PRAGMA user_version. A newer one than ours is refused, an older one is brought forward here. The schema of
+ * a new file is that of version 1, brought forward in the same way, so that there is one path.
  */
 #include "store.h"
 
@@ -24,9 +25,9 @@
 
 #include "store_db.h"
 
-enum { SCHEMA_VERSION = 1, APPLICATION_ID = 0x656c7364 /* "elsd" */, BUSY_MS = 10000 };
+enum { SCHEMA_VERSION = 2, APPLICATION_ID = 0x656c7364 /* "elsd" */, BUSY_MS = 10000 };
 
-static const char schema[] =
+static const char schema[] = /* version 1 */
     "CREATE TABLE jobs("
     " sequence INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, bytes INTEGER NOT NULL,"
     " status INTEGER NOT NULL, kind TEXT NOT NULL, owner TEXT NOT NULL,"
@@ -48,10 +49,16 @@ static const char schema[] =
     "CREATE TABLE gone(id TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID;"
     "CREATE INDEX gone_by_time ON gone(at);";
 
+/* From version i + 1 to the next. */
+static const char *const upgrades[SCHEMA_VERSION - 1] = {
+    "ALTER TABLE jobs ADD COLUMN num_p INTEGER NOT NULL DEFAULT 1;"
+    "CREATE TABLE scales(name TEXT PRIMARY KEY, scales TEXT NOT NULL, saved INTEGER NOT NULL) WITHOUT ROWID;",
+};
+
 static const char *const statement_text[SQL_COUNT] = {
     [SQL_ACCEPT] = "INSERT INTO jobs(id, bytes, status, kind, owner, created, channels, height, width, num_images,"
-                   " num_steps, outputs, seed, bank_sha256, idempotency_key, body_sha256, params)"
-                   " VALUES(?1,?2,0,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16)",
+                   " num_steps, outputs, seed, bank_sha256, idempotency_key, body_sha256, params, num_p)"
+                   " VALUES(?1,?2,0,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17)",
     [SQL_FIND_KEY] = "SELECT id, body_sha256 FROM jobs WHERE owner=?1 AND idempotency_key=?2",
     [SQL_START] = "UPDATE jobs SET status=1, started=?2 WHERE id=?1 AND status<=1",
     [SQL_FINISH] = "UPDATE jobs SET status=?2, finished=?3, last_event=?4, result=?5, error=?6, engine=?7,"
@@ -76,6 +83,13 @@ static const char *const statement_text[SQL_COUNT] = {
                        " WHERE j.id=?1 AND t.name=?2 AND t.image=?3",
     [SQL_PICTURE] = "SELECT p.png, p.sha256 FROM pictures p JOIN jobs j ON p.job=j.sequence"
                     " WHERE j.id=?1 AND p.image=?2",
+    [SQL_INPUTS] = "SELECT t.data FROM tensors t JOIN jobs j ON t.job=j.sequence"
+                   " WHERE j.id=?1 AND t.name='" SRV_DB_INPUTS "' AND t.image=0",
+    [SQL_SAVE_SCALES] = "INSERT OR REPLACE INTO scales(name, scales, saved) VALUES(?1,?2,?3)",
+    [SQL_GET_SCALES] = "SELECT name, scales, saved FROM scales WHERE name=?1",
+    [SQL_COUNT_OTHER_SCALES] = "SELECT count(*) FROM scales WHERE name<>?1",
+    [SQL_REMOVE_SCALES] = "DELETE FROM scales WHERE name=?1",
+    [SQL_LIST_SCALES] = "SELECT name, scales, saved FROM scales ORDER BY name",
     [SQL_BEGIN] = "BEGIN IMMEDIATE",
     [SQL_COMMIT] = "COMMIT",
     [SQL_ROLLBACK] = "ROLLBACK",
@@ -194,18 +208,22 @@ static int connect_db(struct srv_db *db, const char *path, struct els_error *err
     return simple(db, "PRAGMA trusted_schema=OFF; PRAGMA foreign_keys=ON; PRAGMA cell_size_check=ON;", err);
 }
 
-static int create_schema(struct srv_db *db, struct els_error *err)
+/* From `version` (0: an empty file) to ours, in one transaction. */
+static int bring_forward(struct srv_db *db, int version, struct els_error *err)
 {
-    char version[96];
-    int status;
+    char mark[96];
+    int status = simple(db, "BEGIN IMMEDIATE", err);
 
-    snprintf(version, sizeof(version), "PRAGMA application_id=%d; PRAGMA user_version=%d;", APPLICATION_ID,
+    snprintf(mark, sizeof(mark), "PRAGMA application_id=%d; PRAGMA user_version=%d;", APPLICATION_ID,
              SCHEMA_VERSION);
-    status = simple(db, "BEGIN IMMEDIATE", err);
-    if (status == 0)
+    if (status == 0 && version == 0) {
         status = simple(db, schema, err);
+        version = 1;
+    }
+    for (; status == 0 && version < SCHEMA_VERSION; version++)
+        status = simple(db, upgrades[version - 1], err);
     if (status == 0)
-        status = simple(db, version, err);
+        status = simple(db, mark, err);
     return srv_db_end(db, status, err);
 }
 
@@ -218,13 +236,13 @@ static int check_schema(struct srv_db *db, const char *path, struct els_error *e
     if (status < 0)
         return status;
     if (tables == 0)
-        return create_schema(db, err);
+        return bring_forward(db, 0, err);
     status = ask(db, "PRAGMA application_id", &application, err);
     if (status == 0)
         status = ask(db, "PRAGMA user_version", &version, err);
     if (status == 0 && application != APPLICATION_ID)
         return els_fail(err, ELS_EFORMAT, "state_dir", "%s is a database, but not one of elsd.", path);
-    if (status == 0 && version != SCHEMA_VERSION)
+    if (status == 0 && (version < 1 || version > SCHEMA_VERSION))
         return els_fail(err, ELS_EFORMAT, "state_dir", "%s has version %d of the job store; this elsd knows %d.",
                         path, version, SCHEMA_VERSION);
     /* The tables of results can be large; their damage shows when they are read. */
@@ -232,6 +250,8 @@ static int check_schema(struct srv_db *db, const char *path, struct els_error *e
         status = ask(db, "SELECT quick_check='ok' FROM pragma_quick_check('jobs') LIMIT 1", &sound, err);
     if (status == 0 && !sound)
         return els_fail(err, ELS_EFORMAT, "state_dir", "The table of jobs in %s is damaged.", path);
+    if (status == 0 && version < SCHEMA_VERSION)
+        status = bring_forward(db, version, err);
     return status;
 }
 
@@ -293,7 +313,7 @@ static int open_memory(struct srv_store *store, struct els_error *err)
     int status = connect_db(&store->writer, ":memory:", err);
 
     if (status == 0)
-        status = create_schema(&store->writer, err);
+        status = bring_forward(&store->writer, 0, err);
     store->reader = &store->writer;
     return status;
 }

@@ -32,8 +32,8 @@ struct srv_store *srv_store_close(struct srv_store *store);
 
 struct srv_acceptance {
     const struct srv_record *record;
-    const float *noise; /* uploaded x_T, or NULL */
-    size_t noise_values;
+    const void *inputs; /* uploaded tensors as one safetensors container, or NULL */
+    size_t inputs_size;
     const char *idempotency_key; /* or NULL */
     const char *body_sha256;     /* with idempotency_key */
 };
@@ -52,7 +52,10 @@ struct srv_kept_tensor {
     const float *data; /* [num_images, values]; NULL: not kept */
 };
 
+enum { SRV_PICTURE_SHEET = -1 };
+
 struct srv_kept_picture {
+    int64_t image; /* or SRV_PICTURE_SHEET */
     void *png;
     size_t size;
     char sha256[65];
@@ -67,10 +70,12 @@ struct srv_outcome {
     int64_t num_images;
     const struct srv_kept_tensor *tensors;
     size_t num_tensors;
-    const struct srv_kept_picture *pictures; /* [num_images], or NULL */
+    const struct srv_kept_picture *pictures; /* [num_pictures], or NULL */
+    int64_t num_pictures;
+    const char *save_as, *scales; /* locality scales to be saved under a name, as JSON, or NULL */
 };
 
-/* All or nothing. */
+/* All or nothing; saved scales included. */
 int srv_store_finish(struct srv_store *store, const char *id, const struct srv_outcome *outcome,
                      struct els_error *err);
 
@@ -105,11 +110,35 @@ int srv_store_probe(struct srv_store *store, struct els_error *err);
 /* Reads `values` floats of a tensor of one image, beginning with value `first`. ELS_ENOENT: it is not kept. */
 int srv_store_read_tensor(struct srv_store *store, const char *id, const char *name, int64_t image,
                           size_t first, size_t values, float *out, struct els_error *err);
-/* Appends the PNG of a final image. */
+/* Appends the PNG of a final image, or of the sheet. */
 int srv_store_read_picture(struct srv_store *store, const char *id, int64_t image, struct els_buffer *out,
                            char sha256[65], struct els_error *err);
 
-/* The tensor that keeps an uploaded x_T: all images in one blob, as image 0. */
-#define SRV_STORE_NOISE "noise"
+/* Appends the uploaded tensors of a job, as they were accepted. ELS_ENOENT: there were none. */
+int srv_store_read_inputs(struct srv_store *store, const char *id, struct els_buffer *out, struct els_error *err);
+
+/* ---- locality scales that people saved under a name ---- */
+
+enum { SRV_SCALES_NAME_SIZE = 65, SRV_SCALES_MOST = 1000 };
+
+struct srv_saved_scales {
+    char name[SRV_SCALES_NAME_SIZE];
+    char *scales; /* JSON: {"t":[…],"p":[…]} */
+    int64_t saved; /* ms since 1970 */
+};
+
+void srv_saved_scales_deinit(struct srv_saved_scales *s);
+/* Saves, or replaces what had the name. ELS_ELIMIT: there are SRV_SCALES_MOST others already. */
+int srv_store_save_scales(struct srv_store *store, const char *name, const char *scales, int64_t now,
+                          struct els_error *err);
+/* 0 and *out is to be deinited; ELS_ENOENT; another negative status. */
+int srv_store_get_scales(struct srv_store *store, const char *name, struct srv_saved_scales *out,
+                         struct els_error *err);
+/* 0, or ELS_ENOENT. */
+int srv_store_remove_scales(struct srv_store *store, const char *name, struct els_error *err);
+/* In order of names. `each` borrows; non-zero from it stops the walk with ELS_ECANCELLED. */
+int srv_store_list_scales(struct srv_store *store,
+                          int (*each)(void *user, const struct srv_saved_scales *s), void *user,
+                          struct els_error *err);
 
 #endif

@@ -30,6 +30,12 @@ enum srv_statement {
     SQL_FORGET_MANY,
     SQL_TENSOR_ROW,
     SQL_PICTURE,
+    SQL_INPUTS,
+    SQL_SAVE_SCALES,
+    SQL_GET_SCALES,
+    SQL_COUNT_OTHER_SCALES,
+    SQL_REMOVE_SCALES,
+    SQL_LIST_SCALES,
     SQL_BEGIN,
     SQL_COMMIT,
     SQL_ROLLBACK,
@@ -64,11 +70,17 @@ int srv_db_end(struct srv_db *db, int status, struct els_error *err);
 /* SQLite's complaint as a status and a sentence. */
 int srv_db_fail(struct srv_db *db, int rc, struct els_error *err);
 
+/* The name among a job's tensors that its inputs have, as image 0. */
+#define SRV_DB_INPUTS "inputs"
+
 /* The columns that srv_db_record reads, in its order. */
 #define SRV_RECORD_COLUMNS                                                                         \
     "sequence, id, kind, owner, status, created, started, finished, params, result, error, engine, " \
-    "bank_sha256, channels, height, width, num_images, num_steps, outputs, seed, last_event, steps_done"
+    "bank_sha256, channels, height, width, num_images, num_steps, outputs, seed, last_event, steps_done, num_p"
 /* The current row as a record. ELS_ENOMEM, ELS_EFORMAT (a row that we would never have written). */
 int srv_db_record(sqlite3_stmt *s, struct srv_record *out, struct els_error *err);
+/* Inside a transaction: see srv_store_save_scales. */
+int srv_db_save_scales(struct srv_db *db, const char *name, const char *scales, int64_t now,
+                       struct els_error *err);
 
 #endif

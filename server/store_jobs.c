@@ -69,6 +69,7 @@ int srv_db_record(sqlite3_stmt *s, struct srv_record *out, struct els_error *err
     out->seed = (uint64_t)sqlite3_column_int64(s, 19);
     out->last_event = (uint64_t)sqlite3_column_int64(s, 20);
     out->progress = (struct srv_progress){.step = sqlite3_column_int(s, 21), .steps = out->num_steps, .eta_seconds = -1};
+    out->num_p = sqlite3_column_int(s, 22);
     if (!failed)
         return 0;
     srv_record_deinit(out);
@@ -92,8 +93,8 @@ static int one_record(struct srv_db *db, sqlite3_stmt *s, struct srv_record *out
 
 /* ---- accepting ---- */
 
-static int insert_tensor(struct srv_db *db, int64_t job, const char *name, int64_t image, const float *data,
-                         size_t values, struct els_error *err)
+static int insert_tensor(struct srv_db *db, int64_t job, const char *name, int64_t image, const void *data,
+                         size_t size, struct els_error *err)
 {
     sqlite3_stmt *s = srv_db_statement(db, SQL_ADD_TENSOR, err);
 
@@ -102,7 +103,7 @@ static int insert_tensor(struct srv_db *db, int64_t job, const char *name, int64
     sqlite3_bind_int64(s, 1, job);
     bind_text(s, 2, name);
     sqlite3_bind_int64(s, 3, image);
-    if (sqlite3_bind_blob64(s, 4, data, values * sizeof(*data), SQLITE_STATIC) != SQLITE_OK) {
+    if (sqlite3_bind_blob64(s, 4, data, size, SQLITE_STATIC) != SQLITE_OK) {
         srv_db_done(s);
         return srv_db_fail(db, SQLITE_TOOBIG, err);
     }
@@ -117,7 +118,7 @@ static int insert_job(struct srv_db *db, const struct srv_acceptance *a, struct 
     if (!s)
         return ELS_EIO;
     bind_text(s, 1, r->id);
-    sqlite3_bind_int64(s, 2, (int64_t)(strlen(r->params) + a->noise_values * sizeof(float)));
+    sqlite3_bind_int64(s, 2, (int64_t)(strlen(r->params) + a->inputs_size));
     bind_text(s, 3, r->kind);
     bind_text(s, 4, r->owner);
     sqlite3_bind_int64(s, 5, r->created);
@@ -132,6 +133,7 @@ static int insert_job(struct srv_db *db, const struct srv_acceptance *a, struct 
     bind_text(s, 14, a->idempotency_key);
     bind_text(s, 15, a->body_sha256);
     bind_text(s, 16, r->params);
+    sqlite3_bind_int(s, 17, r->num_p);
     return srv_db_run(db, s, err);
 }
 
@@ -144,9 +146,9 @@ int srv_store_accept(struct srv_store *store, const struct srv_acceptance *a, st
     status = srv_db_execute(db, SQL_BEGIN, err);
     if (status == 0)
         status = insert_job(db, a, err);
-    if (status == 0 && a->noise)
-        status = insert_tensor(db, sqlite3_last_insert_rowid(db->handle), SRV_STORE_NOISE, 0, a->noise,
-                               a->noise_values, err);
+    if (status == 0 && a->inputs)
+        status = insert_tensor(db, sqlite3_last_insert_rowid(db->handle), SRV_DB_INPUTS, 0, a->inputs,
+                               a->inputs_size, err);
     status = srv_db_end(db, status, err);
     pthread_mutex_unlock(&db->lock);
     return status;
@@ -225,16 +227,17 @@ static int insert_results(struct srv_db *db, int64_t job, const struct srv_outco
         if (!t->data)
             continue;
         for (int64_t i = 0; i < o->num_images && status == 0; i++)
-            status = insert_tensor(db, job, t->name, i, t->data + (size_t)i * t->values, t->values, err);
+            status = insert_tensor(db, job, t->name, i, t->data + (size_t)i * t->values, t->values * sizeof(float),
+                                   err);
         *bytes += o->num_images * (int64_t)(t->values * sizeof(float));
     }
-    for (int64_t i = 0; o->pictures && i < o->num_images && status == 0; i++) {
+    for (int64_t i = 0; o->pictures && i < o->num_pictures && status == 0; i++) {
         sqlite3_stmt *s = srv_db_statement(db, SQL_ADD_PICTURE, err);
 
         if (!s)
             return ELS_EIO;
         sqlite3_bind_int64(s, 1, job);
-        sqlite3_bind_int64(s, 2, i);
+        sqlite3_bind_int64(s, 2, o->pictures[i].image);
         bind_text(s, 3, o->pictures[i].sha256);
         sqlite3_bind_blob64(s, 4, o->pictures[i].png, o->pictures[i].size, SQLITE_STATIC);
         status = srv_db_run(db, s, err);
@@ -279,6 +282,8 @@ int srv_store_finish(struct srv_store *store, const char *id, const struct srv_o
         status = insert_results(db, job, outcome, &bytes, err);
     if (status == 0)
         status = update_ended(db, id, outcome, bytes, err);
+    if (status == 0 && outcome->save_as)
+        status = srv_db_save_scales(db, outcome->save_as, outcome->scales, outcome->finished, err);
     status = srv_db_end(db, status, err);
     pthread_mutex_unlock(&db->lock);
     if (status == ELS_ENOENT)

@@ -66,6 +66,29 @@ int srv_store_read_tensor(struct srv_store *store, const char *id, const char *n
     return status;
 }
 
+int srv_store_read_inputs(struct srv_store *store, const char *id, struct els_buffer *out, struct els_error *err)
+{
+    struct srv_db *db = store->reader;
+    sqlite3_stmt *s;
+    int status = ELS_EIO, rc;
+
+    pthread_mutex_lock(&db->lock);
+    s = srv_db_statement(db, SQL_INPUTS, err);
+    if (s) {
+        sqlite3_bind_text(s, 1, id, -1, SQLITE_STATIC);
+        rc = sqlite3_step(s);
+        if (rc == SQLITE_ROW)
+            status = els_buffer_append(out, sqlite3_column_blob(s, 0), (size_t)sqlite3_column_bytes(s, 0));
+        else
+            status = rc == SQLITE_DONE ? ELS_ENOENT : srv_db_fail(db, rc, err);
+        if (rc == SQLITE_ROW && status < 0)
+            els_fail(err, status, NULL, "Memory is out.");
+        srv_db_done(s);
+    }
+    pthread_mutex_unlock(&db->lock);
+    return status;
+}
+
 int srv_store_read_picture(struct srv_store *store, const char *id, int64_t image, struct els_buffer *out,
                            char sha256[65], struct els_error *err)
 {

@@ -13,7 +13,7 @@ static struct srv_job *make(struct srv_banks **banks)
     struct srv_config config = {.banks = list, .num_banks = 1, .max_num_images = 4, .max_num_inference_steps = 50,
                                 .max_result_bytes = 1 << 20};
     json_t *body = json_loads("{\"num_images\":2,\"seed\":5,\"num_inference_steps\":5,\"scales\":3}", 0, NULL);
-    struct srv_params_source source = {.limits = srv_limits_of(&config), .body = body};
+    struct srv_params_source source = {.kind = &srv_kind_sample, .limits = srv_limits_of(&config), .body = body};
     struct srv_params *params = NULL;
     struct srv_job *job = NULL;
     struct srv_faults faults;

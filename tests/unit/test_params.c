@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base64.h"
+#include "kind_sample.h"
 #include "npy.h"
 #include "params.h"
 #include "unit.h"
@@ -28,7 +29,7 @@ static struct srv_params *read_source(const char *text, const struct srv_params_
 {
     json_error_t error;
     json_t *body = json_loads(text, 0, &error);
-    struct srv_params_source source = from ? *from : (struct srv_params_source){0};
+    struct srv_params_source source = from ? *from : (struct srv_params_source){.kind = &srv_kind_sample};
     struct srv_params *params = NULL;
 
     setup();
@@ -74,7 +75,7 @@ START_TEST(test_defaults)
     ck_assert_int_eq(p->num_steps, 19);
     ck_assert_int_eq(p->spec.num_images, 1);
     ck_assert_int_eq(p->spec.selection.label, -1);
-    ck_assert_uint_eq(p->outputs, SRV_OUTPUT_IMAGE | SRV_OUTPUT_X0);
+    ck_assert_uint_eq(p->outputs, 1u << SRV_SAMPLE_IMAGES | 1u << SRV_SAMPLE_X0);
     ck_assert_uint_le(p->spec.seed, UINT32_MAX);
     ck_assert_ptr_nonnull(strstr(p->json, "\"bank\":\"digits\""));
     ck_assert_uint_eq(p->result_bytes, 4 * 1024 * (1 + 19));
@@ -242,35 +243,75 @@ START_TEST(test_too_large)
 }
 END_TEST
 
+/* The tensor as "x_T" in a container over `bytes`. */
+static struct els_safetensors *contain(struct els_buffer *bytes, const struct els_tensor *t)
+{
+    struct els_named_tensor named = {"x_T", *t};
+    struct els_safetensors *container = NULL;
+
+    bytes->size = 0;
+    ck_assert_int_eq(els_safetensors_write(bytes, &named, 1, NULL, NULL, 0), 0);
+    ck_assert_int_eq(els_safetensors_parse(&container, bytes->data, bytes->size, NULL), 0);
+    return container;
+}
+
 START_TEST(test_uploaded_noise)
 {
     static float x[2 * 1024];
     const int64_t dims[] = {2, 1, 32, 32};
     struct els_tensor t = els_tensor_view(ELS_F32, 4, dims, x);
-    struct els_buffer npy = ELS_BUFFER_INIT(1 << 20), text = ELS_BUFFER_INIT(1 << 20);
-    struct srv_params_source from = {.stored_noise = &t};
+    struct els_buffer bytes = ELS_BUFFER_INIT(1 << 20), kept = ELS_BUFFER_INIT(1 << 20);
+    struct srv_params_source from = {.kind = &srv_kind_sample};
+    struct els_safetensors *container;
     struct srv_faults faults;
     struct srv_params *p;
 
     x[3] = 0.5f;
+    from.tensors = container = contain(&bytes, &t);
     p = read_source("{\"noise\":\"x_T\"}", &from, &faults);
     ck_assert_ptr_nonnull(p);
     ck_assert_int_eq(p->spec.num_images, 2);
-    ck_assert(p->noise_from_tensor && p->spec.x_T[3] == 0.5f);
+    ck_assert_uint_eq(p->num_inputs, 1);
+    ck_assert_str_eq(p->inputs[0].name, "x_T");
+    ck_assert(p->spec.x_T[3] == 0.5f);
+    /* What the store keeps of it is what came. */
+    ck_assert_int_eq(srv_params_write_inputs(p, &kept), 0);
+    ck_assert_uint_eq(kept.size, bytes.size);
+    ck_assert_mem_eq(kept.data, bytes.data, kept.size);
     srv_params_free(p);
     ck_assert_ptr_null(read_source("{\"noise\":\"x_T\",\"num_images\":3}", &from, &faults));
     ck_assert_str_eq(faults.fault[0].pointer, "/noise");
-    x[5] = 1.0f / 0.0f;
-    ck_assert_ptr_null(read_source("{\"noise\":\"x_T\"}", &from, &faults));
-    ck_assert_ptr_nonnull(strstr(faults.fault[0].detail, "not finite"));
+    els_safetensors_free(container);
 
-    x[5] = 0;
+    x[5] = 1.0f / 0.0f;
+    from.tensors = container = contain(&bytes, &t);
+    ck_assert_ptr_null(read_source("{\"noise\":\"x_T\"}", &from, &faults));
+    ck_assert_str_eq(faults.fault[0].detail, "noise[5], in row-major order, is inf; its values must be finite and between "
+                                             "-10000 and 10000.");
+    els_safetensors_free(container);
+    els_buffer_deinit(&bytes);
+    els_buffer_deinit(&kept);
+}
+END_TEST
+
+START_TEST(test_noise_inside)
+{
+    static float x[2 * 1024];
+    const int64_t dims[] = {2, 1, 32, 32};
+    struct els_tensor t = els_tensor_view(ELS_F32, 4, dims, x);
+    struct els_buffer npy = ELS_BUFFER_INIT(1 << 20), text = ELS_BUFFER_INIT(1 << 20), kept = ELS_BUFFER_INIT(1 << 20);
+    struct srv_params *p;
+
+    x[3] = 0.5f;
     ck_assert_int_eq(els_npy_write(&npy, &t), 0);
     ck_assert_int_eq(els_buffer_append(&text, "{\"noise\":{\"npy_base64\":\"", 24), 0);
     ck_assert_int_eq(srv_base64_encode(&text, npy.data, npy.size), 0);
     ck_assert_int_eq(els_buffer_append(&text, "\"}}", 4), 0);
     p = good((const char *)text.data);
-    ck_assert(!p->noise_from_tensor && p->spec.x_T[3] == 0.5f);
+    ck_assert(p->spec.x_T[3] == 0.5f);
+    ck_assert_str_eq(p->inputs[0].name, "");
+    ck_assert_int_eq(srv_params_write_inputs(p, &kept), 0);
+    ck_assert_uint_eq(kept.size, 0);
     srv_params_free(good(p->json));
     srv_params_free(p);
     els_buffer_deinit(&npy);
@@ -317,5 +358,5 @@ START_TEST(test_base64)
 END_TEST
 
 UNIT_MAIN("params", test_defaults, test_resolved_twice, test_every_field_bad, test_bounds_good,
-          test_all_faults_at_once, test_faults_are_bounded, test_too_large, test_uploaded_noise, test_caption,
-          test_base64)
+          test_all_faults_at_once, test_faults_are_bounded, test_too_large, test_uploaded_noise, test_noise_inside,
+          test_caption, test_base64)

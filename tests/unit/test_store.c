@@ -3,6 +3,7 @@
  * or while another process holds it.
  */
 #include <fcntl.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -68,10 +69,10 @@ static void finish_one(struct srv_store *store, char digit, int64_t finished)
 {
     struct srv_record r = record_of(digit);
     struct srv_kept_tensor tensors[] = {{"x0", 12, x0}, {"xt", 16, NULL}};
-    struct srv_kept_picture pictures[] = {{(void *)"png0", 4, "hash0"}, {(void *)"png1", 4, "hash1"}};
+    struct srv_kept_picture pictures[] = {{0, (void *)"png0", 4, "hash0"}, {1, (void *)"png1", 4, "hash1"}};
     struct srv_outcome o = {.status = SRV_SUCCEEDED, .finished = finished, .last_event = 7, .steps_done = 3,
                             .result = "{\"r\":1}", .engine = "{}", .num_images = 2, .tensors = tensors,
-                            .num_tensors = 2, .pictures = pictures};
+                            .num_tensors = 2, .pictures = pictures, .num_pictures = 2};
     struct els_error err = {0};
 
     ck_assert_msg(srv_store_finish(store, r.id, &o, &err) == 0, "%s", err.message);
@@ -254,7 +255,7 @@ START_TEST(test_reopen_after_a_kill)
     child = fork();
     if (child == 0) {
         struct srv_record n = record_of('n'), b = record_of('b');
-        struct srv_acceptance noisy = {.record = &n, .noise = x0, .noise_values = 8};
+        struct srv_acceptance noisy = {.record = &n, .inputs = x0, .inputs_size = 8 * sizeof(float)};
 
         store = open_store(dir);
         accept_one(store, 'c', NULL);
@@ -280,15 +281,73 @@ START_TEST(test_reopen_after_a_kill)
     ck_assert_int_eq(srv_store_next_unfinished(store, 2, &got, NULL), 0);
     ck_assert_int_eq(got.id[0], 'n');
     {
-        float noise[8];
+        struct els_buffer inputs = ELS_BUFFER_INIT(1 << 10);
 
-        ck_assert_int_eq(srv_store_read_tensor(store, got.id, SRV_STORE_NOISE, 0, 0, 8, noise, NULL), 0);
-        ck_assert_mem_eq(noise, x0, sizeof(noise));
+        ck_assert_int_eq(srv_store_read_inputs(store, got.id, &inputs, NULL), 0);
+        ck_assert_uint_eq(inputs.size, 8 * sizeof(float));
+        ck_assert_mem_eq(inputs.data, x0, inputs.size);
+        els_buffer_deinit(&inputs);
     }
     srv_record_deinit(&got);
     ck_assert_int_eq(srv_store_next_unfinished(store, 4, &got, NULL), ELS_ENOENT);
     srv_store_close(store);
     remove_dir();
+}
+END_TEST
+
+static int add_name(void *user, const struct srv_saved_scales *s)
+{
+    char *all = user;
+    size_t used = strlen(all);
+
+    snprintf(all + used, 64 - used, "%s=%s;", s->name, s->scales);
+    return 0;
+}
+
+START_TEST(test_saved_scales)
+{
+    struct srv_store *store = open_store("");
+    struct srv_record r = record_of('a');
+    struct srv_outcome o = {.status = SRV_SUCCEEDED, .finished = 7000, .save_as = "job's", .scales = "[9]"};
+    struct srv_saved_scales got = {0};
+    struct els_error err = {0};
+    char all[64] = "";
+
+    ck_assert_int_eq(srv_store_get_scales(store, "mine", &got, NULL), ELS_ENOENT);
+    ck_assert_int_eq(srv_store_save_scales(store, "mine", "[3]", 5000, NULL), 0);
+    ck_assert_int_eq(srv_store_save_scales(store, "mine", "[5]", 6000, NULL), 0);
+    ck_assert_int_eq(srv_store_get_scales(store, "mine", &got, NULL), 0);
+    ck_assert_str_eq(got.scales, "[5]");
+    ck_assert_int_eq(got.saved, 6000);
+    srv_saved_scales_deinit(&got);
+
+    /* With a job's end, or not at all. */
+    ck_assert_int_eq(srv_store_finish(store, r.id, &o, &err), ELS_ENOENT);
+    accept_one(store, 'a', NULL);
+    ck_assert_int_eq(srv_store_finish(store, r.id, &o, &err), 0);
+    ck_assert_int_eq(srv_store_list_scales(store, add_name, all, NULL), 0);
+    ck_assert_str_eq(all, "job's=[9];mine=[5];");
+
+    ck_assert_int_eq(srv_store_remove_scales(store, "mine", NULL), 0);
+    ck_assert_int_eq(srv_store_remove_scales(store, "mine", NULL), ELS_ENOENT);
+    srv_store_close(store);
+}
+END_TEST
+
+START_TEST(test_saved_scales_are_bounded)
+{
+    struct srv_store *store = open_store("");
+    struct els_error err = {0};
+    char name[16];
+
+    for (int i = 0; i < SRV_SCALES_MOST; i++) {
+        snprintf(name, sizeof(name), "s%d", i);
+        ck_assert_int_eq(srv_store_save_scales(store, name, "[3]", 1, NULL), 0);
+    }
+    ck_assert_int_eq(srv_store_save_scales(store, "s5", "[5]", 1, NULL), 0);
+    ck_assert_int_eq(srv_store_save_scales(store, "more", "[3]", 1, &err), ELS_ELIMIT);
+    ck_assert_str_eq(err.field, "save_as");
+    srv_store_close(store);
 }
 END_TEST
 
@@ -322,6 +381,38 @@ START_TEST(test_not_a_database)
     memset(rubbish, 'r', sizeof(rubbish));
     write_file("jobs.sqlite3", rubbish, sizeof(rubbish), 0);
     expect_refusal(ELS_EFORMAT, "damaged");
+    remove_dir();
+}
+END_TEST
+
+/* A file of version 1 gets what version 2 added, and keeps its jobs. */
+START_TEST(test_older_version_is_brought_forward)
+{
+    struct srv_saved_scales got = {0};
+    struct srv_record record = {0};
+    struct srv_store *store;
+    sqlite3 *db = NULL;
+    char path[128];
+
+    make_dir();
+    store = open_store(dir);
+    accept_one(store, 'a', NULL);
+    finish_one(store, 'a', 6000);
+    srv_store_close(store);
+    snprintf(path, sizeof(path), "%s/jobs.sqlite3", dir);
+    ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
+    ck_assert_int_eq(sqlite3_exec(db, "DROP TABLE scales; ALTER TABLE jobs DROP COLUMN num_p; PRAGMA user_version=1",
+                                  NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+
+    store = open_store(dir);
+    check_result(store, 'a');
+    ck_assert_int_eq(get(store, 'a', &record), 0);
+    ck_assert_int_eq(record.num_p, 1);
+    srv_record_deinit(&record);
+    ck_assert_int_eq(srv_store_get_scales(store, "mine", &got, NULL), ELS_ENOENT);
+    ck_assert_int_eq(srv_store_save_scales(store, "mine", "[3]", 5000, NULL), 0);
+    srv_store_close(store);
     remove_dir();
 }
 END_TEST
@@ -384,5 +475,6 @@ START_TEST(test_modes)
 END_TEST
 
 UNIT_MAIN("store", test_life_in_memory, test_only_forward, test_idempotency, test_list, test_remove_and_tombstone,
-          test_retention, test_reopen_after_a_kill, test_not_a_database, test_damaged_table, test_another_version,
+          test_retention, test_reopen_after_a_kill, test_saved_scales,
+          test_saved_scales_are_bounded, test_not_a_database, test_older_version_is_brought_forward, test_damaged_table, test_another_version,
           test_one_daemon_per_directory, test_modes)

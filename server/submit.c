@@ -1,10 +1,10 @@
 /*
- * POST /v1/samples and POST /v1/jobs: a body becomes a stored, queued job; whoever wants to wait is parked until it has
+ * Every POST that makes a job: a body becomes a stored, queued job; whoever wants to wait is parked until it has
  * ended. Handlers run in the back room, a waiting one once more each time it is woken.
  *
  * A job is accepted when the store has it: from then on it will be run, whether the client stays or not.
  */
-#include "api_samples.h"
+#include "submit.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +21,7 @@ enum { MAX_KEY = 255 };
 /* ---- what the client sent ---- */
 
 struct submission {
+    const struct srv_kind *kind;
     json_t *body;
     struct els_safetensors *tensors;
     const char *key; /* Idempotency-Key, or NULL */
@@ -75,6 +76,7 @@ static bool read_key(struct srv_request *req, struct srv_response *res, struct s
         return false;
     }
     els_sha256_init(&hash);
+    els_sha256_update(&hash, s->kind->name, strlen(s->kind->name) + 1);
     els_sha256_update(&hash, type, strlen(type) + 1);
     els_sha256_update(&hash, bytes, size);
     els_sha256_hex(&hash, s->body_sha256);
@@ -145,7 +147,8 @@ static void refuse(struct srv_request *req, struct srv_response *res, int status
 static struct srv_job *make_job(struct srv_request *req, struct srv_response *res, const struct submission *s)
 {
     struct srv_daemon *daemon = srv_request_daemon(req);
-    struct srv_params_source source = {.banks = daemon->banks, .limits = srv_limits_of(daemon->config),
+    struct srv_params_source source = {.kind = s->kind, .banks = daemon->banks,
+                                       .store = daemon->jobs->store, .limits = srv_limits_of(daemon->config),
                                        .body = s->body, .tensors = s->tensors};
     struct srv_params *params = NULL;
     struct srv_job *job = NULL;
@@ -187,9 +190,10 @@ static enum verdict submit(struct srv_request *req, struct srv_response *res, co
     return verdict == ACCEPTED ? ACCEPTED : REFUSED;
 }
 
-static bool accept_job(struct srv_request *req, struct srv_response *res, char id[SRV_ID_SIZE])
+static bool accept_job(struct srv_request *req, struct srv_response *res, const struct srv_kind *kind,
+                       char id[SRV_ID_SIZE])
 {
-    struct submission s = {0};
+    struct submission s = {.kind = kind};
     enum verdict verdict = REFUSED;
 
     if (read_submission(req, res, &s)) {
@@ -223,7 +227,8 @@ static void free_waiting(void *user)
     free(w);
 }
 
-static struct waiting *begin_waiting(struct srv_request *req, struct srv_response *res, int seconds)
+static struct waiting *begin_waiting(struct srv_request *req, struct srv_response *res, const struct srv_kind *kind,
+                                     int seconds)
 {
     struct waiting *w = els_alloc_array(1, sizeof(*w));
     struct srv_waker *waker = srv_request_waker(req);
@@ -232,7 +237,7 @@ static struct waiting *begin_waiting(struct srv_request *req, struct srv_respons
         srv_problem(res, 500, "out_of_memory", "Memory is out.");
         return NULL;
     }
-    if (!accept_job(req, res, w->id)) {
+    if (!accept_job(req, res, kind, w->id)) {
         free_waiting(w);
         return NULL;
     }
@@ -260,7 +265,7 @@ static void answer_ended(struct srv_request *req, struct srv_response *res, cons
     json_decref(error);
 }
 
-/* The answer, whatever has become of the job. `type` is NULL for /v1/jobs, which is always JSON. */
+/* The answer, whatever has become of the job. `type` NULL: always JSON. */
 static void answer(struct srv_request *req, struct srv_response *res, const struct waiting *w, const char *type)
 {
     struct srv_record record = {0};
@@ -279,13 +284,14 @@ static void answer(struct srv_request *req, struct srv_response *res, const stru
 }
 
 /* Makes the job in the handler's first run; answers in its last. */
-static void post(struct srv_request *req, struct srv_response *res, int seconds, const char *type)
+static void post(struct srv_request *req, struct srv_response *res, const struct srv_kind *kind, int seconds,
+                 const char *type)
 {
     struct waiting *w = srv_request_state(req);
     bool ended, late;
 
     if (!w)
-        w = begin_waiting(req, res, seconds);
+        w = begin_waiting(req, res, kind, seconds);
     if (!w)
         return;
     ended = !w->job || srv_status_ended(srv_job_status(w->job));
@@ -312,17 +318,17 @@ static int patience(const struct srv_request *req, int otherwise)
     return wish < most ? wish : (int)most;
 }
 
-void srv_post_samples(struct srv_request *req, struct srv_response *res)
+void srv_post_and_wait(struct srv_request *req, struct srv_response *res, const struct srv_kind *kind)
 {
     const char *type = srv_request_accepts(req, res, srv_results_types);
 
     if (!type)
         return;
     srv_response_header(res, "Vary", "Accept");
-    post(req, res, patience(req, (int)srv_request_daemon(req)->config->sync_timeout), type);
+    post(req, res, kind, patience(req, (int)srv_request_daemon(req)->config->sync_timeout), type);
 }
 
-void srv_post_jobs(struct srv_request *req, struct srv_response *res)
+void srv_post_job(struct srv_request *req, struct srv_response *res, const struct srv_kind *kind)
 {
-    post(req, res, patience(req, 0), NULL);
+    post(req, res, kind, patience(req, 0), NULL);
 }

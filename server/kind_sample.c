@@ -1,0 +1,191 @@
+/*
+ * The kind "sample": images from noise. Here is what its body may say and what it keeps; kind_sample_run.c computes it.
+ * The back room calls settle(), from any of its threads; no state.
+ *
+ * The last check makes a sampler for one image and throws it away: then the library itself has accepted the
+ * parameters, and an accepted job cannot fail for them.
+ */
+#include "kind_sample.h"
+
+#include <string.h>
+#include <sys/random.h>
+
+#include "params_fields.h"
+
+_Static_assert(sizeof(enum els_machine) == sizeof(int), "srv_read_choice writes an int");
+
+/* ---- what is kept ---- */
+
+static struct els_tensor describe_images(const struct srv_extent *e)
+{
+    return els_tensor_view(ELS_F32, 4, (const int64_t[]){e->num_images, e->shape.c, e->shape.h, e->shape.w}, NULL);
+}
+
+/* [N,S,C,H,W] */
+static struct els_tensor describe_steps(const struct srv_extent *e, int64_t steps)
+{
+    return els_tensor_view(ELS_F32, 5,
+                           (const int64_t[]){e->num_images, steps, e->shape.c, e->shape.h, e->shape.w}, NULL);
+}
+
+static struct els_tensor describe_x0(const struct srv_extent *e)
+{
+    return describe_steps(e, e->num_steps);
+}
+
+static struct els_tensor describe_xt(const struct srv_extent *e)
+{
+    return describe_steps(e, e->num_steps + 1); /* with the initial noise */
+}
+
+static struct els_tensor describe_entropy(const struct srv_extent *e)
+{
+    return els_tensor_view(ELS_F32, 4, (const int64_t[]){e->num_images, e->num_steps, e->shape.h, e->shape.w}, NULL);
+}
+
+static const struct srv_output outputs[] = {
+    [SRV_SAMPLE_IMAGES] = {.word = "image", .tensor = SRV_IMAGES_TENSOR, .describe = describe_images, .always = true},
+    [SRV_SAMPLE_X0] = {.word = "x0", .tensor = "x0", .describe = describe_x0},
+    [SRV_SAMPLE_XT] = {.word = "xt", .tensor = "xt", .describe = describe_xt},
+    [SRV_SAMPLE_ENTROPY] = {.word = "entropy", .tensor = "entropy", .describe = describe_entropy},
+    {0},
+};
+
+/* ---- what depends on several fields ---- */
+
+static void settle_num_images(struct srv_reading *r)
+{
+    struct els_sample_spec *spec = &r->params->spec;
+
+    if (r->noise_images == 0)
+        return;
+    if (!r->num_images_given)
+        spec->num_images = r->noise_images;
+    if (spec->num_images != r->noise_images)
+        srv_fault(r->faults, "/noise", "noise holds %lld images, but num_images is %lld; they must be the same.",
+                  (long long)r->noise_images, (long long)spec->num_images);
+    srv_resolve(r, "num_images", json_integer(spec->num_images));
+}
+
+/* A bank's own list is said as pairs, which serve any number of steps. */
+static void resolve_as_pairs(struct srv_reading *r)
+{
+    const struct els_scales *s = &r->params->spec.scales;
+    json_t *t = json_array(), *p = json_array();
+    int status = t && p ? 0 : -1;
+
+    for (int i = 0; i < s->n && status == 0; i++)
+        status = json_array_append_new(t, json_real(s->t[i])) || json_array_append_new(p, json_integer(s->p[i]));
+    if (status == 0) {
+        srv_resolve(r, "scales", json_pack("{s:O, s:O}", "t", t, "p", p));
+    } else {
+        srv_fault_memory(r->faults);
+    }
+    json_decref(t);
+    json_decref(p);
+}
+
+static void settle_steps(struct srv_reading *r)
+{
+    struct els_sample_spec *spec = &r->params->spec;
+    int64_t n = r->num_inference_steps;
+    int64_t max = srv_field_max(&srv_field_num_inference_steps, &r->source->limits);
+
+    if (n == 0)
+        n = r->list_length ? r->list_length : r->alpha_bar_length ? (int64_t)r->alpha_bar_length - 1 : 20;
+    if (n < 2 || n > max)
+        srv_fault(r->faults, "/num_inference_steps",
+                  "num_inference_steps is %lld, the length of the list; it must be from 2 to %lld.", (long long)n,
+                  (long long)max);
+    if (r->list_length && r->list_length != n) {
+        if (r->list_is_banks)
+            resolve_as_pairs(r);
+        else
+            srv_fault(r->faults, "/scales", "scales has %d entries; a list must have num_inference_steps = %lld.",
+                      r->list_length, (long long)n);
+    }
+    if (r->alpha_bar_length && (int64_t)r->alpha_bar_length != n + 1)
+        srv_fault(r->faults, "/noise_schedule/alpha_bar",
+                  "noise_schedule.alpha_bar has %zu entries; it must have num_inference_steps + 1 = %lld.",
+                  r->alpha_bar_length, (long long)n + 1);
+    spec->num_inference_steps = (int)n;
+    r->params->num_steps = (int)(spec->start_step == ELS_START_FULL ? n : n - 1);
+    srv_resolve(r, "num_inference_steps", json_integer(n));
+}
+
+static void settle_seed(struct srv_reading *r)
+{
+    struct els_sample_spec *spec = &r->params->spec;
+    uint32_t random = 0;
+
+    if (r->seed_given) {
+        if (spec->seed + (uint64_t)spec->num_images - 1 > ELS_MAX_SEED)
+            srv_fault(r->faults, "/seed", "seed is %llu; with %lld images it must be at most %llu.",
+                      (unsigned long long)spec->seed, (long long)spec->num_images,
+                      (unsigned long long)(ELS_MAX_SEED - (uint64_t)spec->num_images + 1));
+    } else {
+        /* 32 bits: all that torch's generator uses, and short enough to copy by hand. */
+        if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random))
+            srv_fault_memory(r->faults);
+        spec->seed = random;
+    }
+    srv_resolve(r, "seed", json_integer((json_int_t)spec->seed));
+}
+
+/* The library's own word on the parameters. */
+static void settle_sampler(struct srv_reading *r)
+{
+    struct els_sample_spec one = r->params->spec;
+    struct els_sampler *sampler = NULL;
+    struct els_error err = {0};
+    int status;
+
+    one.num_images = 1;
+    status = els_sampler_new(&sampler, &one, &err);
+    if (status == 0)
+        r->params->cost = srv_pass_cost(r->params, els_sampler_num_bank_images(sampler)) * r->params->num_steps *
+                          (double)r->params->spec.num_images;
+    els_sampler_free(sampler);
+    if (status < 0)
+        srv_fault_library(r, &err);
+}
+
+static void settle(struct srv_reading *r)
+{
+    r->params->spec.entropy = (r->params->outputs & 1u << SRV_SAMPLE_ENTROPY) != 0;
+    settle_num_images(r);
+    settle_steps(r);
+    settle_seed(r);
+    if (r->faults->count == 0)
+        srv_settle_bytes(r);
+    if (r->faults->count == 0)
+        settle_sampler(r);
+}
+
+/* ---- the body ---- */
+
+static const struct srv_field field_outputs = {
+    .name = "outputs", .type = "array", .fallback = "[\"image\",\"x0\"]", .read = srv_read_outputs,
+    .choice = srv_output_word, .doc = "What the job keeps; the images are always kept.",
+};
+
+static const struct srv_field *const fields[] = {
+    &srv_field_bank, &srv_field_machine, &srv_field_candidates, &srv_field_label, &srv_field_num_images,
+    &srv_field_num_inference_steps, &srv_field_start_step, &srv_field_sampler, &srv_field_noise_schedule,
+    &srv_field_scales, &srv_field_seed, &srv_field_exclude, &srv_field_noise, &srv_field_max_samples,
+    &srv_field_tolerance, &field_outputs, &srv_field_client_ref, NULL,
+};
+
+const struct srv_kind srv_kind_sample = {
+    .name = "sample",
+    .fields = fields,
+    .outputs = outputs,
+    .has_images = true,
+    .settle = settle,
+    .begin = srv_sample_begin,
+    .step = srv_sample_step,
+    .preview = srv_sample_preview,
+    .finish = srv_sample_finish,
+    .end = srv_sample_end,
+    .certified_error = srv_sample_certified_error,
+};

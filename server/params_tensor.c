@@ -1,0 +1,186 @@
+/*
+ * Tensors that a client sends: beside the JSON, by their names in a safetensors body, or inside it as
+ * {"npy_base64": "…"}; and the field `noise`, which may be one. Called by the readers of fields, from any back-room
+ * thread.
+ *
+ * What is taken is copied as float32 into params->inputs, finite and within what the engine accepts. Whoever takes it
+ * has checked the dimensions before, and says what they must be.
+ */
+#include "params_fields.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base64.h"
+#include "mem.h"
+#include "npy.h"
+
+/* A noisy pixel beyond this is no noisy image; the engine refuses it too. */
+#define MAX_ABS 1e4f
+
+/* ---- finding ---- */
+
+static int find_npy(struct srv_reading *r, const char *field, const json_t *value, struct srv_found_tensor *out)
+{
+    const json_t *text = json_object_get(value, "npy_base64");
+    struct els_error err = {0};
+    char at[96], inside[96];
+    int status;
+
+    srv_pointer(at, "", field);
+    srv_pointer(inside, at, "npy_base64");
+    if (json_object_size(value) != 1 || !json_is_string(text))
+        return srv_fault(r->faults, at, "%s as an object must be {\"npy_base64\":\"...\"}.", field);
+    if (json_string_length(text) > SRV_MAX_TENSOR_TEXT)
+        return srv_fault(r->faults, inside,
+                         "%s.npy_base64 has %zu characters; at most %d are allowed, send larger tensors in a "
+                         "safetensors body.",
+                         field, json_string_length(text), SRV_MAX_TENSOR_TEXT);
+    status = srv_base64_decode(&out->bytes, json_string_value(text), json_string_length(text));
+    if (status == ELS_ENOMEM)
+        return srv_fault_memory(r->faults);
+    if (status < 0)
+        return srv_fault(r->faults, inside, "%s.npy_base64 is not base64 with padding.", field);
+    if (els_npy_parse(&out->tensor, out->bytes.data, out->bytes.size, &err) < 0)
+        return srv_fault(r->faults, inside, "%s.npy_base64: %s", field, err.message);
+    return srv_resolve(r, field, json_deep_copy(value));
+}
+
+static int find_beside(struct srv_reading *r, const char *field, const char *name, struct srv_found_tensor *out)
+{
+    const struct els_tensor *x = r->source->tensors ? els_safetensors_find(r->source->tensors, name) : NULL;
+    char at[96];
+
+    if (!x)
+        return srv_fault(r->faults, srv_pointer(at, "", field),
+                         "%s is missing: there is no tensor \"%.60s\" in a safetensors body; send one, or "
+                         "{\"npy_base64\":\"...\"}.",
+                         field, name);
+    if (strlen(name) >= sizeof(r->params->inputs[0].name) || !*name)
+        return srv_fault(r->faults, srv_pointer(at, "", field), "A tensor's name must have 1 to %zu bytes.",
+                         sizeof(r->params->inputs[0].name) - 1);
+    out->tensor = *x;
+    out->name = name;
+    return srv_resolve(r, field, json_string(name));
+}
+
+int srv_find_tensor(struct srv_reading *r, const char *field, const json_t *value, struct srv_found_tensor *out)
+{
+    char at[96], text[SRV_VALUE_TEXT];
+
+    if (json_is_object(value))
+        return find_npy(r, field, value, out);
+    if (json_is_string(value))
+        return find_beside(r, field, json_string_value(value), out);
+    if (json_is_null(value))
+        return find_beside(r, field, field, out);
+    return srv_fault(r->faults, srv_pointer(at, "", field),
+                     "%s is %s; it must be the name of a tensor in a safetensors body, or {\"npy_base64\":\"...\"}.",
+                     field, srv_value_text(value, text));
+}
+
+void srv_found_tensor_deinit(struct srv_found_tensor *found)
+{
+    els_buffer_deinit(&found->bytes);
+}
+
+/* ---- taking ---- */
+
+static const float *copy_values(struct srv_reading *r, const char *field, const struct els_tensor *x)
+{
+    struct srv_input *input = &r->params->inputs[r->params->num_inputs];
+    size_t count = els_tensor_count(x);
+    char at[96];
+
+    input->values = els_alloc_array(count, sizeof(float));
+    if (!input->values) {
+        srv_fault_memory(r->faults);
+        return NULL;
+    }
+    els_tensor_to_f32(x, input->values);
+    for (size_t i = 0; i < count; i++) {
+        if (fabsf(input->values[i]) <= MAX_ABS)
+            continue;
+        srv_fault(r->faults, srv_pointer(at, "", field),
+                  "%s[%zu], in row-major order, is %g; its values must be finite and between %g and %g.", field, i,
+                  (double)input->values[i], (double)-MAX_ABS, (double)MAX_ABS);
+        free(input->values);
+        input->values = NULL;
+        return NULL;
+    }
+    return input->values;
+}
+
+const float *srv_take_tensor(struct srv_reading *r, const char *field, const struct srv_found_tensor *found)
+{
+    const struct els_tensor *x = &found->tensor;
+    struct srv_input *input = &r->params->inputs[r->params->num_inputs];
+    const float *values;
+    char at[96];
+
+    /* A kind has fewer tensor fields than there are places. */
+    if (x->dtype != ELS_F32 && x->dtype != ELS_F64) {
+        srv_fault(r->faults, srv_pointer(at, "", field), "%s holds %s; it must hold F32 or F64.", field,
+                  els_dtype_name(x->dtype));
+        return NULL;
+    }
+    values = copy_values(r, field, x);
+    if (!values)
+        return NULL;
+    snprintf(input->name, sizeof(input->name), "%s", found->name ? found->name : "");
+    input->ndim = x->ndim;
+    memcpy(input->dims, x->dims, sizeof(input->dims));
+    r->params->num_inputs++;
+    return values;
+}
+
+/* ---- noise ---- */
+
+/* Does the tensor fit the bank? *n is then its number of images. */
+static bool shape_fits(const struct els_tensor *x, struct els_shape shape, int64_t *n)
+{
+    const int64_t *tail = x->ndim == 4 ? x->dims + 1 : x->dims;
+
+    if (x->ndim != 3 && x->ndim != 4)
+        return false;
+    *n = x->ndim == 4 ? x->dims[0] : 1;
+    return tail[0] == shape.c && tail[1] == shape.h && tail[2] == shape.w;
+}
+
+int srv_read_noise(struct srv_reading *r, const struct srv_field *f, const json_t *value)
+{
+    struct srv_found_tensor found = SRV_FOUND_TENSOR_INIT;
+    struct els_shape shape = r->params->shape;
+    char text[SRV_VALUE_TEXT], dims[96];
+    int64_t n = 0, max = r->source->limits.max_num_images;
+    int status;
+
+    if (json_is_string(value) && els_noise_parse(json_string_value(value), &r->params->spec.noise) == 0)
+        return srv_resolve(r, f->name, json_string(json_string_value(value)));
+    if (json_is_string(value) && !(r->source->tensors && els_safetensors_find(r->source->tensors, json_string_value(value))))
+        return srv_fault(r->faults, "/noise",
+                         "noise is \"%.60s\"; it must be torch, numpy, {\"npy_base64\":\"...\"}, or the name of a "
+                         "tensor that the body, as safetensors, holds.",
+                         json_string_value(value));
+    if (!json_is_string(value) && !json_is_object(value))
+        return srv_fault(r->faults, "/noise",
+                         "noise is %s; it must be torch, numpy, the name of a tensor, or {\"npy_base64\":\"...\"}.",
+                         srv_value_text(value, text));
+    /* Without a bank there is no shape to compare with, and the bank's fault has been told. */
+    if (!r->params->spec.bank)
+        return 0;
+    status = srv_find_tensor(r, f->name, value, &found);
+    if (status == 0 && (!shape_fits(&found.tensor, shape, &n) || n < 1 || n > max))
+        status = srv_fault(r->faults, "/noise",
+                           "noise is a tensor of %s %s; it must be F32 [N, %d, %d, %d] with N from 1 to %lld.",
+                           els_dtype_name(found.tensor.dtype),
+                           els_tensor_shape_text(&found.tensor, dims, sizeof(dims)), shape.c, shape.h, shape.w,
+                           (long long)max);
+    if (status == 0) {
+        r->params->spec.x_T = srv_take_tensor(r, f->name, &found);
+        r->noise_images = n;
+    }
+    srv_found_tensor_deinit(&found);
+    return r->params->spec.x_T ? 0 : ELS_EINVAL;
+}

@@ -1,0 +1,139 @@
+/*
+ * Locality scales in the store, by the names that people gave them. The JSON is checked by whoever saves it; here it
+ * is text. See store.c for threads and locks.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "store_db.h"
+
+void srv_saved_scales_deinit(struct srv_saved_scales *s)
+{
+    free(s->scales);
+    *s = (struct srv_saved_scales){0};
+}
+
+/* The current row: name, scales, saved. */
+static int row(sqlite3_stmt *s, struct srv_saved_scales *out, struct els_error *err)
+{
+    snprintf(out->name, sizeof(out->name), "%s", (const char *)sqlite3_column_text(s, 0));
+    out->scales = strdup((const char *)sqlite3_column_text(s, 1));
+    out->saved = sqlite3_column_int64(s, 2);
+    return out->scales ? 0 : els_fail(err, ELS_ENOMEM, NULL, "Memory is out.");
+}
+
+static int count_others(struct srv_db *db, const char *name, int64_t *out, struct els_error *err)
+{
+    sqlite3_stmt *s = srv_db_statement(db, SQL_COUNT_OTHER_SCALES, err);
+    int rc;
+
+    if (!s)
+        return ELS_EIO;
+    sqlite3_bind_text(s, 1, name, -1, SQLITE_STATIC);
+    rc = sqlite3_step(s);
+    if (rc == SQLITE_ROW)
+        *out = sqlite3_column_int64(s, 0);
+    srv_db_done(s);
+    return rc == SQLITE_ROW ? 0 : srv_db_fail(db, rc, err);
+}
+
+int srv_db_save_scales(struct srv_db *db, const char *name, const char *scales, int64_t now, struct els_error *err)
+{
+    int64_t others = 0;
+    sqlite3_stmt *s;
+    int status = count_others(db, name, &others, err);
+
+    if (status < 0)
+        return status;
+    if (others >= SRV_SCALES_MOST)
+        return els_fail(err, ELS_ELIMIT, "save_as", "%d scales are saved, which is all that may; delete some first.",
+                        SRV_SCALES_MOST);
+    s = srv_db_statement(db, SQL_SAVE_SCALES, err);
+    if (!s)
+        return ELS_EIO;
+    sqlite3_bind_text(s, 1, name, -1, SQLITE_STATIC);
+    sqlite3_bind_text(s, 2, scales, -1, SQLITE_STATIC);
+    sqlite3_bind_int64(s, 3, now);
+    return srv_db_run(db, s, err);
+}
+
+int srv_store_save_scales(struct srv_store *store, const char *name, const char *scales, int64_t now,
+                          struct els_error *err)
+{
+    struct srv_db *db = &store->writer;
+    int status;
+
+    pthread_mutex_lock(&db->lock);
+    status = srv_db_execute(db, SQL_BEGIN, err);
+    if (status == 0)
+        status = srv_db_save_scales(db, name, scales, now, err);
+    status = srv_db_end(db, status, err);
+    pthread_mutex_unlock(&db->lock);
+    return status;
+}
+
+int srv_store_get_scales(struct srv_store *store, const char *name, struct srv_saved_scales *out,
+                         struct els_error *err)
+{
+    struct srv_db *db = store->reader;
+    sqlite3_stmt *s;
+    int status = ELS_EIO, rc;
+
+    pthread_mutex_lock(&db->lock);
+    s = srv_db_statement(db, SQL_GET_SCALES, err);
+    if (s) {
+        sqlite3_bind_text(s, 1, name, -1, SQLITE_STATIC);
+        rc = sqlite3_step(s);
+        if (rc == SQLITE_ROW)
+            status = row(s, out, err);
+        else
+            status = rc == SQLITE_DONE ? ELS_ENOENT : srv_db_fail(db, rc, err);
+        srv_db_done(s);
+    }
+    pthread_mutex_unlock(&db->lock);
+    return status;
+}
+
+int srv_store_remove_scales(struct srv_store *store, const char *name, struct els_error *err)
+{
+    struct srv_db *db = &store->writer;
+    sqlite3_stmt *s;
+    int status = ELS_EIO;
+
+    pthread_mutex_lock(&db->lock);
+    s = srv_db_statement(db, SQL_REMOVE_SCALES, err);
+    if (s) {
+        sqlite3_bind_text(s, 1, name, -1, SQLITE_STATIC);
+        status = srv_db_run(db, s, err);
+        if (status == 0 && sqlite3_changes(db->handle) == 0)
+            status = ELS_ENOENT;
+    }
+    pthread_mutex_unlock(&db->lock);
+    return status;
+}
+
+int srv_store_list_scales(struct srv_store *store, int (*each)(void *user, const struct srv_saved_scales *s),
+                          void *user, struct els_error *err)
+{
+    struct srv_db *db = store->reader;
+    int status = ELS_EIO, rc = SQLITE_ROW;
+    sqlite3_stmt *s;
+
+    pthread_mutex_lock(&db->lock);
+    s = srv_db_statement(db, SQL_LIST_SCALES, err);
+    if (s)
+        status = 0;
+    while (status == 0 && (rc = sqlite3_step(s)) == SQLITE_ROW) {
+        struct srv_saved_scales saved = {0};
+
+        status = row(s, &saved, err);
+        if (status == 0 && each(user, &saved) != 0)
+            status = ELS_ECANCELLED;
+        srv_saved_scales_deinit(&saved);
+    }
+    if (status == 0 && rc != SQLITE_DONE)
+        status = srv_db_fail(db, rc, err);
+    srv_db_done(s);
+    pthread_mutex_unlock(&db->lock);
+    return status;
+}
