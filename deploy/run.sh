@@ -47,7 +47,7 @@ announce() {
         sleep 0.1
     done
     printf '\n%s\n\nA first picture:\n\n' "$url"
-    printf "    curl -H 'Accept: image/png' -d '{\"num_images\": 4}' -o picture.png %s/v1/samples\n\n" "$url"
+    printf "    curl --json '{\"num_images\": 4}' -H 'Accept: image/png' -o picture.png %s/v1/samples\n\n" "$url"
 }
 
 need_packages "${BUILD_PACKAGES[@]}"

@@ -159,8 +159,12 @@ json_t *srv_request_json(const struct srv_request *req, struct srv_response *res
     json_t *json;
 
     if (strcmp(req->content_type, "application/json") != 0) {
+        /* The first thing that a newcomer with curl meets. */
+        bool form = strcmp(req->content_type, "application/x-www-form-urlencoded") == 0;
+
         srv_problem(res, 415, "unsupported_media_type",
-                    "The body is %.80s; this resource takes application/json.", req->content_type);
+                    "The body is %.80s; this resource takes application/json%s.", req->content_type,
+                    form ? " (with curl: --json instead of -d)" : "");
         return NULL;
     }
     json = srv_json_parse(req->body.data, req->body.size, &error);
