@@ -30,6 +30,7 @@
 #define ELS_H
 
 #include "bank.h"
+#include "calibrate.h"
 #include "compare.h"
 #include "engine.h"
 #include "error.h"
