@@ -30,6 +30,7 @@ struct els_pool {
     void *arg;
     size_t n;
     atomic_size_t next; /* relaxed: only hands out numbers; the lock orders the data */
+    atomic_int working; /* relaxed: for onlookers */
 };
 
 static int cores(void)
@@ -45,8 +46,10 @@ static void loop(struct els_pool *pool, int worker)
 {
     size_t i;
 
+    atomic_fetch_add_explicit(&pool->working, 1, memory_order_relaxed);
     while ((i = atomic_fetch_add_explicit(&pool->next, 1, memory_order_relaxed)) < pool->n)
         pool->item(pool->arg, i, worker);
+    atomic_fetch_sub_explicit(&pool->working, 1, memory_order_relaxed);
 }
 
 static void *work(void *user)
@@ -126,10 +129,15 @@ int els_pool_threads(const struct els_pool *pool)
     return pool ? pool->threads : 1;
 }
 
+int els_pool_busy(const struct els_pool *pool)
+{
+    return atomic_load_explicit(&pool->working, memory_order_relaxed);
+}
+
 void els_pool_run(struct els_pool *pool, size_t n, void (*item)(void *arg, size_t i, int worker),
                   void *arg)
 {
-    if (!pool || pool->started == 0) {
+    if (!pool) {
         for (size_t i = 0; i < n; i++)
             item(arg, i, 0);
         return;

@@ -24,6 +24,8 @@ int els_pool_new(struct els_pool **out, int threads);
 struct els_pool *els_pool_free(struct els_pool *pool);
 /* Workers, the caller included; 1 for NULL. */
 int els_pool_threads(const struct els_pool *pool);
+/* Workers that are in a loop now. Any thread. */
+int els_pool_busy(const struct els_pool *pool);
 /* Runs item(arg, i, worker) for i in [0,n), and returns when all are done. A NULL pool runs them here. */
 void els_pool_run(struct els_pool *pool, size_t n, void (*item)(void *arg, size_t i, int worker),
                   void *arg);

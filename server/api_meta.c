@@ -1,7 +1,7 @@
 /*
- * What the daemon says about itself: whether it lives, whether it is ready, and what it can do.
- * Health and readiness run on the HTTP threads and only read atomics, so they never wait behind
- * work.
+ * What the daemon says about itself: whether it lives, whether it is ready, what it has done and
+ * what it can do. Health, readiness and metrics run on the HTTP threads and only read memory, so
+ * they never wait behind work.
  */
 #include "api_meta.h"
 
@@ -9,6 +9,9 @@
 #include "daemon.h"
 #include "engine.h"
 #include "jobs.h"
+#include "metrics.h"
+
+enum { MAX_PAGE = 4 << 20 };
 
 static void get_health(struct srv_request *req, struct srv_response *res)
 {
@@ -36,6 +39,20 @@ static void get_ready(struct srv_request *req, struct srv_response *res)
     }
 }
 
+static void get_metrics(struct srv_request *req, struct srv_response *res)
+{
+    struct srv_daemon *daemon = srv_request_daemon(req);
+    struct els_buffer page = ELS_BUFFER_INIT(MAX_PAGE);
+
+    if (srv_metrics_write(daemon->metrics, daemon, &page) == 0) {
+        srv_response_bytes(res, 200, "text/plain; version=0.0.4; charset=utf-8", page.data,
+                           page.size);
+    } else {
+        els_buffer_deinit(&page);
+        srv_problem(res, 500, "out_of_memory", "Memory is out.");
+    }
+}
+
 static void get_capabilities(struct srv_request *req, struct srv_response *res)
 {
     struct srv_daemon *daemon = srv_request_daemon(req);
@@ -56,6 +73,7 @@ static void get_capabilities(struct srv_request *req, struct srv_response *res)
 const struct srv_route srv_meta_routes[] = {
     {"GET", "/healthz", get_health, SRV_ROUTE_INLINE | SRV_ROUTE_OPEN},
     {"GET", "/readyz", get_ready, SRV_ROUTE_INLINE | SRV_ROUTE_OPEN},
+    {"GET", "/metrics", get_metrics, SRV_ROUTE_INLINE},
     {"GET", "/v1/capabilities", get_capabilities, 0},
     {0},
 };

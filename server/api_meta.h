@@ -1,5 +1,6 @@
 /*
- * api_meta: what the daemon says about itself: /healthz, /readyz, /v1/capabilities.
+ * api_meta: what the daemon says about itself: /healthz, /readyz, /metrics,
+ * /v1/capabilities.
  */
 #ifndef SRV_API_META_H
 #define SRV_API_META_H

@@ -65,6 +65,14 @@ static void note_store(struct srv_conductor *c, int status)
         c->next_sweep = 0;
 }
 
+static void count_end(struct srv_conductor *c, enum srv_status status, double seconds)
+{
+    srv_metrics_count(c->parts.metrics, status == SRV_SUCCEEDED ? SRV_JOBS_SUCCEEDED
+                                        : status == SRV_FAILED  ? SRV_JOBS_FAILED
+                                                                : SRV_JOBS_CANCELLED);
+    srv_metrics_observe(c->parts.metrics, SRV_RUN_SECONDS, seconds);
+}
+
 static char *error_text(const char *code, const char *detail)
 {
     json_t *json = json_pack("{s:s, s:s}", "code", code, "detail", detail);
@@ -98,6 +106,7 @@ static void end_job(struct srv_conductor *c, struct srv_job *job, struct srv_out
     }
     srv_job_end(job, o);
     log_end(c, job, o, seconds, detail);
+    count_end(c, o->status, seconds);
     c->parts.retired(c->parts.user, job);
     free(unstored);
 }
@@ -173,6 +182,8 @@ static void begin(struct srv_conductor *c, struct srv_job *job)
     c->bytes += job->params->result_bytes;
     atomic_fetch_add(&c->running, 1);
     srv_job_start(job, now);
+    srv_metrics_observe(c->parts.metrics, SRV_QUEUE_SECONDS,
+                        (double)(srv_monotonic_ms() - job->born) / 1000);
     srv_log(c->parts.log, SRV_INFO, "job_started", "id", job->record.id, NULL);
 }
 
@@ -235,12 +246,16 @@ static void step(struct srv_conductor *c)
 {
     struct srv_run *run = c->runs;
     struct els_error err = {0};
+    double before;
     int status;
 
     for (struct srv_run *other = c->runs; other; other = other->next_run)
         if (other->share < run->share)
             run = other;
+    before = run->seconds;
     status = srv_run_step(run, c->pool, &c->cut, &err);
+    if (status == 0)
+        srv_metrics_observe(c->parts.metrics, SRV_STEP_SECONDS, run->seconds - before);
     if (status == 0 && srv_run_finished(run)) {
         finish(c, run);
     } else if (status < 0 && status != ELS_ECANCELLED) {
@@ -360,6 +375,16 @@ struct srv_conductor *srv_conductor_free(struct srv_conductor *c)
 int srv_conductor_running(const struct srv_conductor *c)
 {
     return atomic_load_explicit(&c->running, memory_order_relaxed);
+}
+
+int srv_conductor_workers(const struct srv_conductor *c)
+{
+    return els_pool_threads(c->pool);
+}
+
+int srv_conductor_workers_busy(const struct srv_conductor *c)
+{
+    return els_pool_busy(c->pool);
 }
 
 bool srv_conductor_store_works(const struct srv_conductor *c)

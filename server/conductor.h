@@ -13,6 +13,7 @@
 
 #include "config.h"
 #include "log.h"
+#include "metrics.h"
 #include "queue.h"
 
 struct srv_conductor;
@@ -20,6 +21,7 @@ struct srv_conductor;
 struct srv_conductor_parts {
     const struct srv_config *config;
     struct srv_log *log;
+    struct srv_metrics *metrics;
     struct srv_store *store;
     struct srv_queue *queue;
     /* A job has ended and the store knows: it is no longer live. On the conductor's thread. */
@@ -35,6 +37,9 @@ void srv_conductor_drain(struct srv_conductor *c, int timeout_ms);
 struct srv_conductor *srv_conductor_free(struct srv_conductor *c);
 /* Jobs being computed. Any thread. */
 int srv_conductor_running(const struct srv_conductor *c);
+/* Threads that compute, and how many of them are doing so now. Any thread. */
+int srv_conductor_workers(const struct srv_conductor *c);
+int srv_conductor_workers_busy(const struct srv_conductor *c);
 /* False from a failed write until a later one succeeds (it is tried every second). Any thread. */
 bool srv_conductor_store_works(const struct srv_conductor *c);
 

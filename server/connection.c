@@ -18,6 +18,7 @@
 
 #include "clock.h"
 #include "log.h"
+#include "metrics.h"
 
 enum {
     MAX_REFUSAL = 16 << 10,
@@ -109,8 +110,10 @@ void srv_connection_completed(void *cls, struct MHD_Connection *mhd, void **cont
     *context = NULL;
     link = req->link;
     counted = req->counted;
-    if (req->head_seen)
+    if (req->head_seen) {
         log_request(req, how == MHD_REQUEST_TERMINATED_COMPLETED_OK || req->refused);
+        srv_metrics_request(http->daemon->metrics, req->match.pattern, req->res.status);
+    }
     srv_link_enter(link, SRV_LINK_WAITING, http->daemon->config->upload_timeout * 1000, NULL);
     free_request(req);
     if (counted)

@@ -24,6 +24,7 @@
 #include "http.h"
 #include "jobs.h"
 #include "log.h"
+#include "metrics.h"
 
 enum { FINISH_MS = 5000, LAST_STEP_MS = 10000 };
 
@@ -164,13 +165,16 @@ int srv_daemon_main(int argc, char **argv)
         daemon.config = &config;
         atomic_init(&daemon.ready, false);
         atomic_init(&daemon.draining, false);
-        r = run(&daemon, &err);
+        r = srv_metrics_new(&daemon.metrics, tables);
+        if (r == 0)
+            r = run(&daemon, &err);
     }
     if (r < 0 && daemon.log)
         srv_log(daemon.log, SRV_ERROR, "failed", "reason",
                 *err.message ? err.message : els_status_text(r), NULL);
     else if (r < 0)
         fprintf(stderr, "elsd: %s\n", *err.message ? err.message : els_status_text(r));
+    srv_metrics_free(daemon.metrics);
     srv_log_free(daemon.log);
     srv_config_deinit(&config);
     return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;

@@ -12,12 +12,14 @@ struct srv_banks;
 struct srv_config;
 struct srv_jobs;
 struct srv_log;
+struct srv_metrics;
 
 struct srv_daemon {
     const struct srv_config *config; /* config.h */
     struct srv_log *log;             /* log.h; any thread */
     struct srv_banks *banks;         /* banks.h; any thread */
     struct srv_jobs *jobs;           /* jobs.h; any thread */
+    struct srv_metrics *metrics;     /* metrics.h; any thread */
     atomic_bool ready;               /* banks loaded, store open */
     atomic_bool draining;            /* SIGTERM came: no new jobs */
 };

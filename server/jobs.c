@@ -89,8 +89,10 @@ int srv_jobs_submit(struct srv_jobs *jobs, struct srv_job *job, const char *idem
                         els_status_text(status));
     acceptance.inputs = inputs.data;
     acceptance.inputs_size = inputs.size;
-    if (!srv_queue_reserve(jobs->queue))
+    if (!srv_queue_reserve(jobs->queue)) {
+        srv_metrics_count(jobs->daemon->metrics, SRV_REFUSED_QUEUE);
         return els_fail(err, ELS_ELIMIT, NULL, "The queue is full.");
+    }
     add_live(jobs, job);
     status = srv_store_accept(jobs->store, &acceptance, err);
     if (status != 0) {
@@ -105,6 +107,8 @@ int srv_jobs_submit(struct srv_jobs *jobs, struct srv_job *job, const char *idem
         remove_live(jobs, job);
         els_fail(err, status, NULL, "Memory is out.");
     }
+    if (status == 0)
+        srv_metrics_count(jobs->daemon->metrics, SRV_JOBS_ACCEPTED);
     return status;
 }
 
@@ -121,6 +125,7 @@ int srv_jobs_cancel(struct srv_jobs *jobs, struct srv_job *job, struct els_error
     outcome.last_event = srv_job_last_event(job);
     status = srv_store_finish(jobs->store, job->record.id, &outcome, err);
     srv_job_end(job, &outcome);
+    srv_metrics_count(jobs->daemon->metrics, SRV_JOBS_CANCELLED);
     srv_log(jobs->daemon->log, SRV_INFO, "job_finished", "id", job->record.id, "status", "cancelled", NULL);
     remove_live(jobs, job);
     srv_job_unref(job);
@@ -225,6 +230,7 @@ static int requeue(struct srv_jobs *jobs, const struct srv_record *record, struc
         return give_up(jobs, record, &why, err);
     if (status == 0) {
         add_live(jobs, job);
+        srv_metrics_count(jobs->daemon->metrics, SRV_JOBS_REQUEUED);
         status = srv_queue_push_stored(jobs->queue, job);
         srv_job_unref(job);
     }
@@ -278,6 +284,7 @@ int srv_jobs_new(struct srv_jobs **out, struct srv_daemon *daemon, struct els_er
     if (status == 0)
         status = srv_conductor_new(&jobs->conductor,
                                    &(struct srv_conductor_parts){.config = config, .log = daemon->log,
+                                                                 .metrics = daemon->metrics,
                                                                  .store = jobs->store, .queue = jobs->queue,
                                                                  .retired = remove_live, .user = jobs},
                                    err);
@@ -335,6 +342,8 @@ struct srv_jobs_counts srv_jobs_counts(const struct srv_jobs *jobs)
         .queued = srv_queue_length(jobs->queue),
         .running = srv_conductor_running(jobs->conductor),
         .queue_capacity = (int)jobs->daemon->config->queue_length,
+        .workers = srv_conductor_workers(jobs->conductor),
+        .workers_busy = srv_conductor_workers_busy(jobs->conductor),
     };
 }
 

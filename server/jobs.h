@@ -31,6 +31,7 @@ struct srv_jobs *srv_jobs_free(struct srv_jobs *jobs);
 /* Counts for health, capabilities and metrics; atomics, never waits behind work. */
 struct srv_jobs_counts {
     int queued, running, queue_capacity;
+    int workers, workers_busy; /* threads that compute */
 };
 struct srv_jobs_counts srv_jobs_counts(const struct srv_jobs *jobs);
 
