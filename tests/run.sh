@@ -15,6 +15,8 @@ set -euo pipefail
 root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
 # shellcheck source=deploy/packages.sh
 . "$root/deploy/packages.sh"
+# shellcheck source=tests/tools.sh
+. "$root/tests/tools.sh"
 
 TEST_PACKAGES=(
     check python3 python3-numpy python3-pytest python3-requests pyflakes3 shellcheck
@@ -77,6 +79,7 @@ need_browser() {
 }
 
 need_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}"
+unpack_tools "$root/build-tools" prometheus nginx
 need_browser
 
 built=yes
