@@ -97,7 +97,7 @@ static bool open_reader(struct srv_request *req, struct srv_response *res, struc
     struct srv_record record = {0};
     int status;
 
-    f->job = srv_jobs_is_id(id) ? srv_jobs_live(jobs, id) : NULL;
+    f->job = srv_jobs_live_for(jobs, id, srv_request_key(req));
     if (f->job) {
         f->waker = srv_waker_ref(srv_request_waker(req));
         status = srv_watch_add(&f->job->watchers, f->waker);

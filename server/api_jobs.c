@@ -145,7 +145,7 @@ static bool read_query(struct srv_request *req, struct srv_response *res, struct
     enum srv_status parsed;
     int64_t limit, cursor;
 
-    *query = (struct srv_store_query){.status = -1};
+    *query = (struct srv_store_query){.status = -1, .owner = srv_request_key(req)};
     if (status && *status) {
         if (srv_status_parse(status, &parsed) < 0) {
             srv_problem_invalid(res, "/status",
@@ -228,7 +228,7 @@ static void delete_ended(struct srv_request *req, struct srv_response *res, cons
 static void delete_job(struct srv_request *req, struct srv_response *res)
 {
     const char *id = srv_request_arg(req, 0);
-    struct srv_job *job = srv_jobs_is_id(id) ? srv_jobs_live(jobs_of(req), id) : NULL;
+    struct srv_job *job = srv_jobs_live_for(jobs_of(req), id, srv_request_key(req));
 
     if (job && !srv_status_ended(srv_job_status(job)))
         delete_live(req, res, job);

@@ -276,12 +276,13 @@ static int check_whole(const struct srv_config *config, struct els_error *err)
         return els_fail(err, ELS_EINVAL, "bind",
                         "bind is \"%.64s\"; it must be an IP address such as 127.0.0.1 or ::1",
                         config->bind);
-    if (!srv_config_is_loopback(config->bind) && !config->allow_unauthenticated)
+    if (!srv_config_is_loopback(config->bind) && !*config->keys_file &&
+        !config->allow_unauthenticated)
         return els_fail(
             err, ELS_EINVAL, "bind",
             "bind is %.64s, which other machines can reach, and there are no API keys; "
-            "listen on 127.0.0.1 behind a reverse proxy, or set allow_unauthenticated = "
-            "true to serve whoever reaches the port",
+            "name a keys_file, listen on 127.0.0.1 behind a reverse proxy, or set "
+            "allow_unauthenticated = true to serve whoever reaches the port",
             config->bind);
     return 0;
 }

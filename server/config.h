@@ -35,8 +35,11 @@ struct srv_config {
     int64_t max_connections_per_address; /* 0: as max_connections */
     int64_t max_body_bytes;              /* 64 MiB */
     int64_t upload_timeout;              /* seconds for a whole request, 30 */
+    int64_t max_jobs_per_key;            /* unfinished ones; 0: no limit */
+    int64_t max_jobs_per_address;        /* likewise */
     char *allowed_hosts; /* "": host names that a reverse proxy may pass on, comma-separated */
     char *cors_origins;  /* "": origins that may read answers from a browser, comma-separated */
+    char *keys_file;            /* "": nobody needs an API key */
     bool allow_unauthenticated; /* false: a bind beyond loopback without API keys is refused */
     char *port_file;            /* "": where the bound port is written once the daemon is ready */
     /* work */

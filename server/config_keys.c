@@ -51,6 +51,9 @@ const struct srv_key srv_keys[] = {
     NUMBER(listening, port, 0, 65535, 8080, "TCP port; 0 takes any free one."),
     TEXT(listening, port_file, "", NULL,
          "File that receives the port number once the daemon is ready; empty: none."),
+    TEXT(listening, keys_file, "", NULL,
+         "File of API keys (els key add makes it, mode 0600); then every request for work or "
+         "results needs one. Empty: nobody does. Read again on SIGHUP."),
     FLAG(listening, allow_unauthenticated,
          "Listen beyond this machine although anybody who reaches the port may use it."),
     TEXT(listening, allowed_hosts, "", NULL,
@@ -66,6 +69,10 @@ const struct srv_key srv_keys[] = {
            "Open connections from one address; 0: as many as max_connections."),
     NUMBER(guarding, max_body_bytes, KIB, 4 * GIB, 64 * MIB, "Bytes in the body of one request."),
     NUMBER(guarding, upload_timeout, 1, 86400, 30, "Seconds in which a whole request must arrive."),
+    NUMBER(guarding, max_jobs_per_key, 0, 100000, 0,
+           "Unfinished jobs of one API key; 0: as many as the queue takes."),
+    NUMBER(guarding, max_jobs_per_address, 0, 100000, 0,
+           "Unfinished jobs from one address; 0: as many as the queue takes."),
 
     NUMBER(working, threads, 0, 1024, 0, "Threads that compute; 0: one per core."),
     TEXT(working, kernel, "auto", NULL, "Inner loops: auto, or a kernel's name such as c or avx2."),

@@ -94,7 +94,7 @@ static void log_request(const struct srv_request *req, bool whole)
         req->http->daemon->log, SRV_INFO, "http_request", "method", req->method, "path", req->path,
         "route", req->match.pattern, "status", srv_log_number(status, req->res.status), "ms",
         srv_log_number(ms, (double)(srv_monotonic_ms() - req->started_ms)), "peer",
-        srv_link_peer(req->link), "request_id", req->id, "outcome", whole ? NULL : "aborted", NULL);
+        srv_link_peer(req->link), "key", *req->key ? req->key : NULL, "request_id", req->id, "outcome", whole ? NULL : "aborted", NULL);
 }
 
 void srv_connection_completed(void *cls, struct MHD_Connection *mhd, void **context,
@@ -196,6 +196,35 @@ static bool is_reading(const struct srv_request *req)
     return strcmp(req->method, "POST") != 0 && strcmp(req->method, "PUT") != 0;
 }
 
+/* The token of "Authorization: Bearer TOKEN", or NULL. */
+static const char *bearer_token(const struct srv_request *req)
+{
+    static const char scheme[] = "Bearer";
+    const char *value = srv_request_header(req, "Authorization");
+    const size_t n = sizeof(scheme) - 1;
+
+    if (!value || strncasecmp(value, scheme, n) != 0 || value[n] != ' ')
+        return NULL;
+    return value + n + strspn(value + n, " ");
+}
+
+/* Who is it? False, and a 401 is in the answer, when a key is needed and none of ours was shown. */
+static bool authenticate(struct srv_request *req)
+{
+    struct srv_apikeys *keys = req->http->daemon->apikeys;
+    const char *token = bearer_token(req);
+
+    if (!keys || (token && srv_apikeys_find(keys, token, req->key)))
+        return true;
+    srv_problem(&req->res, 401, token ? "invalid_api_key" : "api_key_required", "%s",
+                token ? "The API key is not one of this daemon's."
+                      : "This daemon needs an API key: send \"Authorization: Bearer KEY\".");
+    srv_response_header(&req->res, "WWW-Authenticate",
+                        token ? "Bearer realm=\"elsd\", error=\"invalid_token\""
+                              : "Bearer realm=\"elsd\"");
+    return false;
+}
+
 /* Finds the route. False when the answer is known already. */
 static bool route(struct srv_request *req)
 {
@@ -217,6 +246,8 @@ static bool route(struct srv_request *req)
         srv_response_header(res, "Allow", req->match.allowed);
         return false;
     }
+    if (!(req->match.route->flags & SRV_ROUTE_OPEN) && !authenticate(req))
+        return false;
     if (req->match.route->flags & SRV_ROUTE_INLINE)
         return true;
     if (!atomic_load(&daemon->ready)) {

@@ -21,6 +21,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "apikeys.h"
 #include "backroom.h"
 #include "config.h"
 #include "daemon.h"
@@ -112,6 +113,7 @@ struct srv_request {
     char content_type[96];
     char *accept; /* every Accept header, joined; NULL: none */
     struct srv_match match;
+    char key[SRV_APIKEY_NAME]; /* whose API key came with it; "": none is needed */
     struct srv_framing framing;
     bool head_seen;
     bool refused;    /* answered on the socket already; what still comes is thrown away */

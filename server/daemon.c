@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "api_meta.h"
+#include "apikeys.h"
 #include "assets.h"
 #include "banks.h"
 #include "config.h"
@@ -91,6 +92,19 @@ static int write_port_file(const char *path, int port, struct els_error *err)
     return 0;
 }
 
+/* Before the port is open: nobody is served without the key that is needed. */
+static int open_keys(struct srv_daemon *daemon, struct els_error *err)
+{
+    const char *path = daemon->config->keys_file;
+    char number[32];
+    int r = *path ? srv_apikeys_open(&daemon->apikeys, path, err) : 0;
+
+    if (r == 0 && daemon->apikeys)
+        srv_log(daemon->log, SRV_INFO, "keys_loaded", "count",
+                srv_log_number(number, (double)srv_apikeys_count(daemon->apikeys)), NULL);
+    return r;
+}
+
 static void say_listening(const struct srv_daemon *daemon, int port)
 {
     const char *bind_to = daemon->config->bind;
@@ -135,6 +149,9 @@ static int run(struct srv_daemon *daemon, struct els_error *err)
 
     block_signals(&signals);
     raise_descriptor_limit(daemon);
+    r = open_keys(daemon, err);
+    if (r < 0)
+        return r;
     r = srv_http_start(&http, daemon, tables);
     if (r < 0)
         return els_fail(err, r, "port", "cannot listen on %.64s port %lld", daemon->config->bind,
@@ -174,6 +191,7 @@ int srv_daemon_main(int argc, char **argv)
                 *err.message ? err.message : els_status_text(r), NULL);
     else if (r < 0)
         fprintf(stderr, "elsd: %s\n", *err.message ? err.message : els_status_text(r));
+    srv_apikeys_free(daemon.apikeys);
     srv_metrics_free(daemon.metrics);
     srv_log_free(daemon.log);
     srv_config_deinit(&config);

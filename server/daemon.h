@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 
 struct els_pool;
+struct srv_apikeys;
 struct srv_banks;
 struct srv_config;
 struct srv_jobs;
@@ -17,6 +18,7 @@ struct srv_metrics;
 struct srv_daemon {
     const struct srv_config *config; /* config.h */
     struct srv_log *log;             /* log.h; any thread */
+    struct srv_apikeys *apikeys;     /* apikeys.h; any thread. NULL: nobody needs a key */
     struct srv_banks *banks;         /* banks.h; any thread */
     struct srv_jobs *jobs;           /* jobs.h; any thread */
     struct srv_metrics *metrics;     /* metrics.h; any thread */

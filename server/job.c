@@ -90,7 +90,7 @@ static int job_new(struct srv_job **out, struct srv_params *params)
     return status;
 }
 
-int srv_job_new(struct srv_job **out, struct srv_params *params, const char *owner)
+int srv_job_new(struct srv_job **out, struct srv_params *params, const char *owner, const char *peer)
 {
     struct srv_job *job = NULL;
     int status = job_new(&job, params);
@@ -104,6 +104,7 @@ int srv_job_new(struct srv_job **out, struct srv_params *params, const char *own
     }
     job->record.created = srv_now_ms();
     snprintf(job->record.owner, sizeof(job->record.owner), "%s", owner);
+    snprintf(job->peer, sizeof(job->peer), "%s", peer);
     *out = job;
     return 0;
 }

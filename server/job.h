@@ -2,7 +2,7 @@
  * job: one live job: from its acceptance until nobody holds it any more after its end.
  *
  *     struct srv_job *job = NULL;
- *     srv_job_new(&job, params, owner);          // takes params
+ *     srv_job_new(&job, params, owner, peer);    // takes params
  *     srv_job_start(job, srv_now_ms());          // conductor
  *     srv_job_progress(job, 3, 0.5);             // conductor's workers
  *     srv_job_end(job, &outcome);                // whoever ends it, once the store knows
@@ -19,11 +19,14 @@
 #include "store.h"
 #include "watch.h"
 
+enum { SRV_PEER_SIZE = 48 };
+
 struct srv_job {
     atomic_int refs;
     /* fixed at birth, read by anyone */
     struct srv_params *params;
     struct srv_events *events;
+    char peer[SRV_PEER_SIZE]; /* the address that it came from; "" after a restart */
     int64_t born; /* when it was accepted or restored, monotonic ms */
     /* asked to stop; polled by the workers */
     atomic_bool cancelled;
@@ -37,8 +40,9 @@ struct srv_job {
     int64_t last_told; /* when progress was last published, monotonic ms */
 };
 
-/* A new job with a random id. Takes `params`, on failure too. `owner`: the name of the API key. */
-int srv_job_new(struct srv_job **out, struct srv_params *params, const char *owner);
+/* A new job with a random id. Takes `params`, on failure too. `owner`: the name of the API key; `peer`: the
+ * client's address. */
+int srv_job_new(struct srv_job **out, struct srv_params *params, const char *owner, const char *peer);
 /* The same from a stored record (copied): keeps its id and times, status queued. Takes `params`. */
 int srv_job_restore(struct srv_job **out, struct srv_params *params, const struct srv_record *record);
 struct srv_job *srv_job_ref(struct srv_job *job);

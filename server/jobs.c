@@ -47,6 +47,18 @@ struct srv_job *srv_jobs_live(struct srv_jobs *jobs, const char *id)
     return job;
 }
 
+bool srv_jobs_may_see(const char *key, const char *owner)
+{
+    return !*key || strcmp(key, owner) == 0;
+}
+
+struct srv_job *srv_jobs_live_for(struct srv_jobs *jobs, const char *id, const char *key)
+{
+    struct srv_job *job = srv_jobs_is_id(id) ? srv_jobs_live(jobs, id) : NULL;
+
+    return job && !srv_jobs_may_see(key, job->record.owner) ? srv_job_unref(job) : job;
+}
+
 static void add_live(struct srv_jobs *jobs, struct srv_job *job)
 {
     struct srv_job **head = bucket(jobs, job->record.id);
@@ -70,8 +82,37 @@ static void remove_live(void *user, struct srv_job *job)
     if (found)
         *link = job->next_live;
     pthread_mutex_unlock(&jobs->lock);
-    if (found)
-        srv_job_unref(job);
+    if (!found)
+        return;
+    srv_quota_give(jobs->per_key, job->record.owner);
+    srv_quota_give(jobs->per_address, job->peer);
+    srv_job_unref(job);
+}
+
+/* A live job counts for its owner and its address until remove_live. */
+static int take_quotas(struct srv_jobs *jobs, const struct srv_job *job, struct els_error *err)
+{
+    const struct srv_config *config = jobs->daemon->config;
+    int status = srv_quota_take(jobs->per_key, job->record.owner);
+
+    if (status == ELS_ELIMIT) {
+        srv_metrics_count(jobs->daemon->metrics, SRV_REFUSED_KEY);
+        return els_fail(err, status, "max_jobs_per_key",
+                        "The API key \"%s\" has %lld unfinished jobs, which is the most.",
+                        job->record.owner, (long long)config->max_jobs_per_key);
+    }
+    if (status == 0) {
+        status = srv_quota_take(jobs->per_address, job->peer);
+        if (status < 0)
+            srv_quota_give(jobs->per_key, job->record.owner);
+    }
+    if (status == ELS_ELIMIT) {
+        srv_metrics_count(jobs->daemon->metrics, SRV_REFUSED_ADDRESS);
+        return els_fail(err, status, "max_jobs_per_address",
+                        "%s has %lld unfinished jobs, which is the most.", job->peer,
+                        (long long)config->max_jobs_per_address);
+    }
+    return status < 0 ? els_fail(err, status, NULL, "Memory is out.") : 0;
 }
 
 /* ---- in and out ---- */
@@ -89,9 +130,15 @@ int srv_jobs_submit(struct srv_jobs *jobs, struct srv_job *job, const char *idem
                         els_status_text(status));
     acceptance.inputs = inputs.data;
     acceptance.inputs_size = inputs.size;
+    status = take_quotas(jobs, job, err);
+    if (status < 0)
+        return status;
     if (!srv_queue_reserve(jobs->queue)) {
+        srv_quota_give(jobs->per_key, job->record.owner);
+        srv_quota_give(jobs->per_address, job->peer);
         srv_metrics_count(jobs->daemon->metrics, SRV_REFUSED_QUEUE);
-        return els_fail(err, ELS_ELIMIT, NULL, "The queue is full.");
+        return els_fail(err, ELS_ELIMIT, "queue_length", "%lld jobs are waiting, which is all that may.",
+                        (long long)jobs->daemon->config->queue_length);
     }
     add_live(jobs, job);
     status = srv_store_accept(jobs->store, &acceptance, err);
@@ -228,6 +275,10 @@ static int requeue(struct srv_jobs *jobs, const struct srv_record *record, struc
 
     if (status == ELS_EINVAL || status == ELS_EFORMAT)
         return give_up(jobs, record, &why, err);
+    if (status == 0 && srv_quota_take_any(jobs->per_key, job->record.owner) < 0) {
+        srv_job_unref(job);
+        status = ELS_ENOMEM;
+    }
     if (status == 0) {
         add_live(jobs, job);
         srv_metrics_count(jobs->daemon->metrics, SRV_JOBS_REQUEUED);
@@ -277,7 +328,9 @@ int srv_jobs_new(struct srv_jobs **out, struct srv_daemon *daemon, struct els_er
                 "note", "jobs are lost when the daemon ends; set state_dir to keep them", NULL);
     else if (status == 0)
         srv_log(daemon->log, SRV_INFO, "store_opened", "where", config->state_dir, NULL);
-    if (status == 0 && srv_queue_new(&jobs->queue, config->queue_length) < 0)
+    if (status == 0 && (srv_queue_new(&jobs->queue, config->queue_length) < 0 ||
+                        srv_quota_new(&jobs->per_key, config->max_jobs_per_key) < 0 ||
+                        srv_quota_new(&jobs->per_address, config->max_jobs_per_address) < 0))
         status = els_fail(err, ELS_ENOMEM, NULL, "Memory is out.");
     if (status == 0)
         status = requeue_all(jobs, err);
@@ -330,6 +383,8 @@ struct srv_jobs *srv_jobs_free(struct srv_jobs *jobs)
     for (size_t i = 0; i < SRV_LIVE_BUCKETS; i++)
         while ((job = jobs->live[i]))
             remove_live(jobs, job);
+    srv_quota_free(jobs->per_key);
+    srv_quota_free(jobs->per_address);
     srv_store_close(jobs->store);
     pthread_mutex_destroy(&jobs->lock);
     free(jobs);

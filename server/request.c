@@ -218,7 +218,7 @@ const char *srv_request_id(const struct srv_request *req)
 
 const char *srv_request_key(const struct srv_request *req)
 {
-    return "";
+    return req->key;
 }
 
 const char *srv_request_peer(const struct srv_request *req)

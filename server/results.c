@@ -44,6 +44,10 @@ bool srv_results_find(struct srv_request *req, struct srv_response *res, const c
     struct els_error err = {0};
     int status = srv_jobs_record(jobs_of(req), id, out, &err);
 
+    if (status == 0 && !srv_jobs_may_see(srv_request_key(req), out->owner)) {
+        srv_record_deinit(out);
+        status = ELS_ENOENT;
+    }
     if (status != 0)
         srv_results_store_problem(res, status, &err, id);
     return status == 0;

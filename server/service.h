@@ -11,6 +11,7 @@
 #include "conductor.h"
 #include "daemon.h"
 #include "jobs.h"
+#include "quota.h"
 
 enum { SRV_LIVE_BUCKETS = 4096 };
 
@@ -19,17 +20,22 @@ struct srv_jobs {
     struct srv_store *store;
     struct srv_queue *queue;
     struct srv_conductor *conductor;
+    struct srv_quota *per_key, *per_address; /* unfinished jobs */
     pthread_mutex_t lock; /* guards `live` */
     struct srv_job *live[SRV_LIVE_BUCKETS]; /* by the first three digits of the id, which is random */
 };
 
 /* 32 lower-case hex digits? */
 bool srv_jobs_is_id(const char *id);
+/* May the holder of this API key see a job of that owner? Without keys ("") everybody sees all. */
+bool srv_jobs_may_see(const char *key, const char *owner);
 /* A reference to a live job, or NULL. `id` is one. */
 struct srv_job *srv_jobs_live(struct srv_jobs *jobs, const char *id);
+/* The same for any text from a client with this API key: NULL also for a job that it may not see. */
+struct srv_job *srv_jobs_live_for(struct srv_jobs *jobs, const char *id, const char *key);
 
-/* Stores and queues a new job. 0; SRV_STORE_TAKEN (idempotency key in use); ELS_ELIMIT (queue full); another
- * negative status with a sentence. The caller keeps its reference. */
+/* Stores and queues a new job. 0; SRV_STORE_TAKEN (idempotency key in use); ELS_ELIMIT (a limit is reached:
+ * err->field is its setting); another negative status with a sentence. The caller keeps its reference. */
 int srv_jobs_submit(struct srv_jobs *jobs, struct srv_job *job, const char *idempotency_key, const char *body_sha256,
                     struct els_error *err);
 /* A live job is to stop: 0 when it has already, ELS_ECANCELLED when it is about to; another negative status. */

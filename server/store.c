@@ -68,9 +68,11 @@ static const char *const statement_text[SQL_COUNT] = {
     [SQL_GET] = "SELECT " SRV_RECORD_COLUMNS " FROM jobs WHERE id=?1",
     [SQL_SEQUENCE] = "SELECT sequence FROM jobs WHERE id=?1",
     [SQL_IS_GONE] = "SELECT 1 FROM gone WHERE id=?1",
-    [SQL_LIST] = "SELECT " SRV_RECORD_COLUMNS " FROM jobs WHERE sequence<?1 ORDER BY sequence DESC LIMIT ?2",
+    [SQL_LIST] = "SELECT " SRV_RECORD_COLUMNS " FROM jobs WHERE sequence<?1 AND (?4 IS NULL OR owner=?4)"
+                 " ORDER BY sequence DESC LIMIT ?2",
     [SQL_LIST_STATUS] = "SELECT " SRV_RECORD_COLUMNS
-                        " FROM jobs WHERE status=?3 AND sequence<?1 ORDER BY sequence DESC LIMIT ?2",
+                        " FROM jobs WHERE status=?3 AND sequence<?1 AND (?4 IS NULL OR owner=?4)"
+                        " ORDER BY sequence DESC LIMIT ?2",
     [SQL_UNFINISHED] = "SELECT " SRV_RECORD_COLUMNS
                        " FROM jobs WHERE sequence>?1 AND status IN (0,1) ORDER BY sequence LIMIT 1",
     [SQL_REMOVE] = "DELETE FROM jobs WHERE id=?1",

@@ -84,6 +84,7 @@ int srv_store_get(struct srv_store *store, const char *id, struct srv_record *ou
 
 struct srv_store_query {
     int status;     /* of enum srv_status; −1: any */
+    const char *owner; /* NULL or "": any */
     int64_t before; /* only sequences below it; INT64_MAX: from the newest */
     int limit;
 };

@@ -376,6 +376,8 @@ int srv_store_list(struct srv_store *store, const struct srv_store_query *query,
         sqlite3_bind_int(s, 2, query->limit);
         if (query->status >= 0)
             sqlite3_bind_int(s, 3, query->status);
+        if (query->owner && *query->owner)
+            bind_text(s, 4, query->owner);
         status = walk(db, s, each, user, err);
         srv_db_done(s);
     }

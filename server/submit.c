@@ -129,7 +129,6 @@ static enum verdict find_key(struct srv_request *req, struct srv_response *res, 
 static void refuse(struct srv_request *req, struct srv_response *res, int status, const struct els_error *err)
 {
     struct srv_jobs *jobs = srv_request_daemon(req)->jobs;
-    int64_t capacity = srv_request_daemon(req)->config->queue_length;
     char seconds[16];
 
     if (status != ELS_ELIMIT) {
@@ -138,8 +137,11 @@ static void refuse(struct srv_request *req, struct srv_response *res, int status
         return;
     }
     snprintf(seconds, sizeof(seconds), "%d", srv_queue_retry_after(jobs->queue));
-    srv_problem(res, 429, "queue_full", "%lld jobs are waiting, which is all that may; try again in about %s s.",
-                (long long)capacity, seconds);
+    srv_problem(res, 429,
+                strcmp(err->field, "max_jobs_per_key") == 0       ? "key_limit"
+                : strcmp(err->field, "max_jobs_per_address") == 0 ? "address_limit"
+                                                                  : "queue_full",
+                "%s Try again in about %s s.", err->message, seconds);
     srv_response_header(res, "Retry-After", seconds);
 }
 
@@ -156,7 +158,7 @@ static struct srv_job *make_job(struct srv_request *req, struct srv_response *re
 
     if (srv_params_new(&params, &source, &faults) < 0)
         srv_faults_answer(&faults, res);
-    else if (srv_job_new(&job, params, srv_request_key(req)) < 0)
+    else if (srv_job_new(&job, params, srv_request_key(req), srv_request_peer(req)) < 0)
         srv_problem(res, 500, "out_of_memory", "Memory is out.");
     return job;
 }

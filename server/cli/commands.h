@@ -11,5 +11,8 @@ int cli_bank_import(int argc, char **argv);
 int cli_bank_info(int argc, char **argv);
 int cli_bank_sheet(int argc, char **argv);
 int cli_bank_list(int argc, char **argv);
+int cli_key_add(int argc, char **argv);
+int cli_key_remove(int argc, char **argv);
+int cli_key_list(int argc, char **argv);
 
 #endif

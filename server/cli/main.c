@@ -23,6 +23,19 @@ static const struct subcommand subcommands[] = {
     {"bank", "info", cli_bank_info, "what a bank holds"},
     {"bank", "sheet", cli_bank_sheet, "a contact sheet of a bank's images"},
     {"bank", "list", cli_bank_list, "the built-in banks"},
+    {"key", "add", cli_key_add, "make an API key for a daemon"},
+    {"key", "remove", cli_key_remove, "take one back"},
+    {"key", "list", cli_key_list, "their names"},
+};
+
+struct group {
+    const char *name, *summary, *commands;
+};
+
+static const struct group groups[] = {
+    {"bank", "banks of training images, the patches' source", "import, info, sheet and list"},
+    {"key", "API keys: who may use a daemon", "add, remove and list"},
+    {NULL, NULL, NULL},
 };
 
 enum { NUM_SUBCOMMANDS = sizeof(subcommands) / sizeof(*subcommands) };
@@ -34,7 +47,7 @@ static void print_subcommands(const char *group)
 
         if (!group || (s->group && strcmp(s->group, group) == 0))
             printf("  els %s%s%-*s %s\n", s->group ? s->group : "", s->group ? " " : "",
-                   s->group ? 8 : 13, s->name, s->summary);
+                   s->group ? 12 - (int)strlen(s->group) : 13, s->name, s->summary);
     }
 }
 
@@ -55,22 +68,24 @@ static int is_help(const char *word)
     return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0;
 }
 
-static int run_bank(int argc, char **argv)
+/* argv[0] is the group's name. */
+static int run_group(const struct group *group, int argc, char **argv)
 {
     if (argc > 1 && is_help(argv[1])) {
-        printf("els bank: banks of training images, the patches' source\n\n");
-        print_subcommands("bank");
+        printf("els %s: %s\n\n", group->name, group->summary);
+        print_subcommands(group->name);
         return CLI_OK;
     }
     for (int i = 0; i < NUM_SUBCOMMANDS && argc > 1; i++) {
-        if (subcommands[i].group && strcmp(subcommands[i].name, argv[1]) == 0)
-            return subcommands[i].run(argc - 1, argv + 1);
+        const struct subcommand *s = &subcommands[i];
+
+        if (s->group && strcmp(s->group, group->name) == 0 && strcmp(s->name, argv[1]) == 0)
+            return s->run(argc - 1, argv + 1);
     }
     if (argc < 2)
-        return cli_usage(NULL, "bank needs a command: import, info, sheet or list");
-    return cli_usage(NULL,
-                     "there is no command \"bank %.60s\"; there are import, info, sheet and list",
-                     argv[1]);
+        return cli_usage(NULL, "%s needs a command; there are %s", group->name, group->commands);
+    return cli_usage(NULL, "there is no command \"%s %.60s\"; there are %s", group->name, argv[1],
+                     group->commands);
 }
 
 static int run(int argc, char **argv)
@@ -83,8 +98,9 @@ static int run(int argc, char **argv)
         printf("els %s\n", ELS_VERSION);
         return CLI_OK;
     }
-    if (strcmp(argv[1], "bank") == 0)
-        return run_bank(argc - 1, argv + 1);
+    for (const struct group *group = groups; group->name; group++)
+        if (strcmp(argv[1], group->name) == 0)
+            return run_group(group, argc - 1, argv + 1);
     for (int i = 0; i < NUM_SUBCOMMANDS; i++) {
         if (!subcommands[i].group && strcmp(subcommands[i].name, argv[1]) == 0)
             return subcommands[i].run(argc - 1, argv + 1);

@@ -1,0 +1,57 @@
+/*
+ * apikeys: who may use the daemon. A key is a long random text that its owner keeps; the daemon
+ * keeps a file of names and of the keys' SHA-256, so the file gives nobody access.
+ *
+ *     # els key add FILE NAME wrote this. NAME and the SHA-256 of the key, a line each.
+ *     alice 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+ *
+ *     struct srv_apikeys *keys = NULL;
+ *     if (srv_apikeys_open(&keys, "/etc/elsd/keys", &err) < 0)    // also when others may read it
+ *         …
+ *     if (srv_apikeys_find(keys, token, name))                    // any thread
+ *         …                                                       // name: "alice"
+ *     srv_apikeys_reload(keys, path, &err);                       // on failure the old ones stay
+ *     keys = srv_apikeys_free(keys);
+ *
+ * els links this file too, for `els key`. 256 random bits need no slow hash.
+ */
+#ifndef SRV_APIKEYS_H
+#define SRV_APIKEYS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "error.h"
+
+enum {
+    SRV_APIKEY_NAME = 64,     /* with its NUL; letters, digits, '.', '_', '-' */
+    SRV_APIKEY_TEXT = 4 + 65, /* "els_", 64 hex digits, a NUL */
+    SRV_APIKEYS_MOST = 1000,
+};
+
+struct srv_apikeys;
+
+/* The file's keys. ELS_EIO: not readable, not a plain file, or open to others than its owner;
+ * ELS_EFORMAT: a line that is no key (the sentence says which). */
+int srv_apikeys_open(struct srv_apikeys **out, const char *path, struct els_error *err);
+/* NULL is fine. Returns NULL. */
+struct srv_apikeys *srv_apikeys_free(struct srv_apikeys *keys);
+/* Reads the file again; all of it counts from now on, or none. */
+int srv_apikeys_reload(struct srv_apikeys *keys, const char *path, struct els_error *err);
+size_t srv_apikeys_count(struct srv_apikeys *keys);
+/* Is `token` a key? Then its name is in `name`. Takes as long for a wrong token as for a right one. */
+bool srv_apikeys_find(struct srv_apikeys *keys, const char *token, char name[SRV_APIKEY_NAME]);
+
+/* ---- els key: the file is replaced whole, with mode 0600 ---- */
+
+/* Makes a key, appends it to the file (made if absent), and gives its text: the only time it is
+ * told. ELS_EINVAL: not a name, or in use. */
+int srv_apikeys_add(const char *path, const char *name, char key[SRV_APIKEY_TEXT],
+                    struct els_error *err);
+/* ELS_ENOENT: there is no key of that name. */
+int srv_apikeys_remove(const char *path, const char *name, struct els_error *err);
+/* The i-th name, or NULL past the end. Not while another thread reloads. */
+const char *srv_apikeys_name(const struct srv_apikeys *keys, size_t i);
+
+#endif

@@ -1,0 +1,86 @@
+/*
+ * els key add, list and remove: the file of API keys that elsd reads (keys_file). Runs on main's
+ * thread. A key is printed when it is made, on standard output and alone, so that it can go straight
+ * into a file or a secret store; afterwards only its fingerprint exists.
+ */
+#include <stdio.h>
+
+#include "apikeys.h"
+#include "commands.h"
+#include "options.h"
+
+static const struct cli_option *const no_tables[] = {NULL};
+
+static const struct cli_command add_command = {
+    .name = "key add",
+    .operands = "FILE NAME",
+    .num_operands = 2,
+    .summary = "make an API key",
+    .details = "Adds NAME and the SHA-256 of a new key to FILE, which is made with mode 0600 when "
+               "it does not exist, and prints the key. It is told this once. A running elsd takes "
+               "it from the next SIGHUP on.",
+    .tables = no_tables,
+    .examples = (const char *const[]){"a key for alice",
+                                      "els key add /etc/elsd/keys alice", NULL},
+};
+
+int cli_key_add(int argc, char **argv)
+{
+    char key[SRV_APIKEY_TEXT];
+    struct els_error err = {0};
+    int status, target, first = cli_parse(&add_command, argc, argv, &target, &status);
+
+    if (first < 0)
+        return status;
+    status = srv_apikeys_add(argv[first], argv[first + 1], key, &err);
+    if (status < 0)
+        return cli_report(status, &err);
+    printf("%s\n", key);
+    return CLI_OK;
+}
+
+static const struct cli_command remove_command = {
+    .name = "key remove",
+    .operands = "FILE NAME",
+    .num_operands = 2,
+    .summary = "take an API key back",
+    .details = "Its jobs stay until they expire. A running elsd refuses it from the next SIGHUP on.",
+    .tables = no_tables,
+};
+
+int cli_key_remove(int argc, char **argv)
+{
+    struct els_error err = {0};
+    int status, target, first = cli_parse(&remove_command, argc, argv, &target, &status);
+
+    if (first < 0)
+        return status;
+    status = srv_apikeys_remove(argv[first], argv[first + 1], &err);
+    return status < 0 ? cli_report(status, &err) : CLI_OK;
+}
+
+static const struct cli_command list_command = {
+    .name = "key list",
+    .operands = "FILE",
+    .num_operands = 1,
+    .summary = "the names of the API keys",
+    .tables = no_tables,
+};
+
+int cli_key_list(int argc, char **argv)
+{
+    struct srv_apikeys *keys = NULL;
+    struct els_error err = {0};
+    const char *name;
+    int status, target, first = cli_parse(&list_command, argc, argv, &target, &status);
+
+    if (first < 0)
+        return status;
+    status = srv_apikeys_open(&keys, argv[first], &err);
+    if (status < 0)
+        return cli_report(status, &err);
+    for (size_t i = 0; (name = srv_apikeys_name(keys, i)); i++)
+        printf("%s\n", name);
+    srv_apikeys_free(keys);
+    return CLI_OK;
+}
