@@ -83,6 +83,17 @@ static void get_step(struct srv_request *req, struct srv_response *res)
     srv_record_deinit(&record);
 }
 
+static void get_mosaic(struct srv_request *req, struct srv_response *res)
+{
+    struct srv_record record = {0};
+    int64_t step;
+
+    if (srv_request_query_int(req, res, "step", 0, INT32_MAX, -1, &step) &&
+        srv_results_find_succeeded(req, res, srv_request_arg(req, 0), &record))
+        srv_results_mosaic(req, res, &record, index_arg(req, 1), step);
+    srv_record_deinit(&record);
+}
+
 static void get_tensors(struct srv_request *req, struct srv_response *res)
 {
     const char *name = srv_request_query(req, "name");
@@ -245,6 +256,7 @@ const struct srv_route srv_jobs_routes[] = {
     {"DELETE", "/v1/jobs/{id}", delete_job, 0},
     {"GET", "/v1/jobs/{id}/images/{i}", get_image, 0},
     {"GET", "/v1/jobs/{id}/images/{i}/steps/{s}", get_step, 0},
+    {"GET", "/v1/jobs/{id}/images/{i}/mosaic", get_mosaic, 0},
     {"GET", "/v1/jobs/{id}/tensors", get_tensors, 0},
     {"GET", "/v1/jobs/{id}/events", srv_get_events, 0},
     {0},

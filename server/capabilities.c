@@ -16,7 +16,7 @@ static json_t *words(const struct srv_kind *kind, const struct srv_field *f)
     const char *word;
 
     for (int i = 0; list && (word = f->choice(kind, i)); i++) {
-        if (json_array_append_new(list, json_string(word)) < 0) {
+        if (*word && json_array_append_new(list, json_string(word)) < 0) {
             json_decref(list);
             return NULL;
         }

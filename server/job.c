@@ -55,7 +55,7 @@ static int describe(struct srv_record *record, const struct srv_params *params)
     record->shape = params->shape;
     record->num_images = params->spec.num_images;
     record->num_steps = params->num_steps;
-    record->num_p = params->num_p;
+    record->depth = params->depth;
     record->outputs = params->outputs;
     record->seed = params->spec.seed;
     record->progress = (struct srv_progress){.steps = params->num_steps, .eta_seconds = -1};

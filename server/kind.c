@@ -44,7 +44,7 @@ int srv_output_find(const struct srv_kind *kind, const char *word)
 
 struct srv_extent srv_record_extent(const struct srv_record *record)
 {
-    return (struct srv_extent){record->shape, record->num_images, record->num_steps, record->num_p};
+    return (struct srv_extent){record->shape, record->num_images, record->num_steps, record->depth};
 }
 
 bool srv_record_keeps(const struct srv_record *record, const struct srv_kind *kind, int i)

@@ -24,7 +24,7 @@ struct srv_reading;
 struct srv_record;
 struct srv_run;
 
-enum { SRV_MAX_OUTPUTS = 8 };
+enum { SRV_MAX_OUTPUTS = 12 };
 
 #define SRV_IMAGES_TENSOR "images"
 
@@ -33,12 +33,13 @@ struct srv_extent {
     struct els_shape shape; /* of one image */
     int64_t num_images;     /* N; how many images were sent, for kinds that are sent some */
     int num_steps;          /* S */
-    int num_p;              /* K, scales at once */
+    int depth;              /* K, scales at once; or candidates per pixel of a mosaic */
 };
 
-/* A tensor that a job can keep. The store holds it image by image, as one float32 block each. */
+/* A tensor that a job can keep: F32, or another type of four bytes. The store holds it image by image, as one block
+ * each. */
 struct srv_output {
-    const char *word;   /* as the field `outputs` names it */
+    const char *word;   /* as the field `outputs` names it; "": it comes along with another */
     const char *tensor; /* as the store and the answers name it */
     /* Type and dimensions of all images together; data is NULL. */
     struct els_tensor (*describe)(const struct srv_extent *e);

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "mosaic.h"
 #include "params_fields.h"
 
 _Static_assert(sizeof(enum els_machine) == sizeof(int), "srv_read_choice writes an int");
@@ -43,11 +44,67 @@ static struct els_tensor describe_entropy(const struct srv_extent *e)
     return els_tensor_view(ELS_F32, 4, (const int64_t[]){e->num_images, e->num_steps, e->shape.h, e->shape.w}, NULL);
 }
 
+/* Of mosaics, [N,S,H,W,…]; `steps` 0: of the last step alone, [N,H,W,…]. A `tail` of 0 ends the dimensions. */
+static struct els_tensor describe_mosaic(enum els_dtype dtype, const struct srv_extent *e, int64_t steps,
+                                         int64_t tail, int64_t end)
+{
+    int64_t dims[ELS_TENSOR_MAX_DIMS];
+    int n = 0;
+
+    dims[n++] = e->num_images;
+    if (steps > 0)
+        dims[n++] = steps;
+    dims[n++] = e->shape.h;
+    dims[n++] = e->shape.w;
+    if (tail > 0)
+        dims[n++] = tail;
+    if (end > 0)
+        dims[n++] = end;
+    return els_tensor_view(dtype, n, dims, NULL);
+}
+
+static struct els_tensor describe_places(const struct srv_extent *e)
+{
+    return describe_mosaic(ELS_I32, e, e->num_steps, e->depth, SRV_PLACE_VALUES);
+}
+
+static struct els_tensor describe_weights(const struct srv_extent *e)
+{
+    return describe_mosaic(ELS_F32, e, e->num_steps, e->depth, 0);
+}
+
+static struct els_tensor describe_regions(const struct srv_extent *e)
+{
+    return describe_mosaic(ELS_I32, e, e->num_steps, 0, 0);
+}
+
+static struct els_tensor describe_final_places(const struct srv_extent *e)
+{
+    return describe_mosaic(ELS_I32, e, 0, e->depth, SRV_PLACE_VALUES);
+}
+
+static struct els_tensor describe_final_weights(const struct srv_extent *e)
+{
+    return describe_mosaic(ELS_F32, e, 0, e->depth, 0);
+}
+
+static struct els_tensor describe_final_regions(const struct srv_extent *e)
+{
+    return describe_mosaic(ELS_I32, e, 0, 0, 0);
+}
+
 static const struct srv_output outputs[] = {
     [SRV_SAMPLE_IMAGES] = {.word = "image", .tensor = SRV_IMAGES_TENSOR, .describe = describe_images, .always = true},
     [SRV_SAMPLE_X0] = {.word = "x0", .tensor = "x0", .describe = describe_x0},
     [SRV_SAMPLE_XT] = {.word = "xt", .tensor = "xt", .describe = describe_xt},
     [SRV_SAMPLE_ENTROPY] = {.word = "entropy", .tensor = "entropy", .describe = describe_entropy},
+    [SRV_SAMPLE_MOSAIC] = {.word = "mosaic", .tensor = "mosaic", .describe = describe_places},
+    [SRV_SAMPLE_WEIGHTS] = {.word = "", .tensor = "mosaic_weights", .describe = describe_weights},
+    [SRV_SAMPLE_REGIONS] = {.word = "", .tensor = "mosaic_regions", .describe = describe_regions},
+    [SRV_SAMPLE_FINAL_MOSAIC] = {.word = "final_mosaic", .tensor = "final_mosaic",
+                                 .describe = describe_final_places},
+    [SRV_SAMPLE_FINAL_WEIGHTS] = {.word = "", .tensor = "final_mosaic_weights", .describe = describe_final_weights},
+    [SRV_SAMPLE_FINAL_REGIONS] = {.word = "", .tensor = "final_mosaic_regions", .describe = describe_final_regions},
     {0},
 };
 
@@ -132,6 +189,33 @@ static void settle_seed(struct srv_reading *r)
     srv_resolve(r, "seed", json_integer((json_int_t)spec->seed));
 }
 
+/* What comes along with what was asked for. A mosaic is told with its entropy and its regions. */
+static void settle_outputs(struct srv_reading *r)
+{
+    struct srv_params *p = r->params;
+
+    if (p->outputs & 1u << SRV_SAMPLE_MOSAIC)
+        p->outputs |= 1u << SRV_SAMPLE_ENTROPY | 1u << SRV_SAMPLE_WEIGHTS | 1u << SRV_SAMPLE_REGIONS;
+    if (p->outputs & 1u << SRV_SAMPLE_FINAL_MOSAIC)
+        p->outputs |= 1u << SRV_SAMPLE_ENTROPY | 1u << SRV_SAMPLE_FINAL_WEIGHTS | 1u << SRV_SAMPLE_FINAL_REGIONS;
+    if (p->outputs & (1u << SRV_SAMPLE_MOSAIC | 1u << SRV_SAMPLE_FINAL_MOSAIC))
+        p->depth = (int)p->mosaic_top;
+    p->spec.entropy = (p->outputs & 1u << SRV_SAMPLE_ENTROPY) != 0;
+    srv_resolve_outputs(r);
+}
+
+/* Passes over the bank. A mosaic remembers candidates, which a step does not, and takes many times as long. */
+static double passes(const struct srv_params *p)
+{
+    double mosaics = 0;
+
+    if (p->outputs & 1u << SRV_SAMPLE_MOSAIC)
+        mosaics = p->num_steps;
+    else if (p->outputs & 1u << SRV_SAMPLE_FINAL_MOSAIC)
+        mosaics = 1;
+    return p->num_steps + SRV_MOSAIC_PASSES * mosaics;
+}
+
 /* The library's own word on the parameters. */
 static void settle_sampler(struct srv_reading *r)
 {
@@ -143,7 +227,7 @@ static void settle_sampler(struct srv_reading *r)
     one.num_images = 1;
     status = els_sampler_new(&sampler, &one, &err);
     if (status == 0)
-        r->params->cost = srv_pass_cost(r->params, els_sampler_num_bank_images(sampler)) * r->params->num_steps *
+        r->params->cost = srv_pass_cost(r->params, els_sampler_num_bank_images(sampler)) * passes(r->params) *
                           (double)r->params->spec.num_images;
     els_sampler_free(sampler);
     if (status < 0)
@@ -152,7 +236,7 @@ static void settle_sampler(struct srv_reading *r)
 
 static void settle(struct srv_reading *r)
 {
-    r->params->spec.entropy = (r->params->outputs & 1u << SRV_SAMPLE_ENTROPY) != 0;
+    settle_outputs(r);
     settle_num_images(r);
     settle_steps(r);
     settle_seed(r);
@@ -166,14 +250,21 @@ static void settle(struct srv_reading *r)
 
 static const struct srv_field field_outputs = {
     .name = "outputs", .type = "array", .fallback = "[\"image\",\"x0\"]", .read = srv_read_outputs,
-    .choice = srv_output_word, .doc = "What the job keeps; the images are always kept.",
+    .choice = srv_output_word, .doc = "What the job keeps; the images are always kept. mosaic: where every pixel comes from, at every step; "
+           "final_mosaic: at the last step only, much sooner.",
+};
+
+static const struct srv_field field_mosaic_top = {
+    .name = "mosaic_top", .type = "integer", .fallback = "4", .read = srv_read_integer,
+    .target = offsetof(struct srv_params, mosaic_top), .min = 1, .max = ELS_MAX_TOP,
+    .doc = "How many candidates a mosaic tells of each pixel.",
 };
 
 static const struct srv_field *const fields[] = {
     &srv_field_bank, &srv_field_machine, &srv_field_candidates, &srv_field_label, &srv_field_num_images,
     &srv_field_num_inference_steps, &srv_field_start_step, &srv_field_sampler, &srv_field_noise_schedule,
     &srv_field_scales, &srv_field_seed, &srv_field_exclude, &srv_field_noise, &srv_field_max_samples,
-    &srv_field_tolerance, &field_outputs, &srv_field_client_ref, NULL,
+    &srv_field_tolerance, &field_outputs, &field_mosaic_top, &srv_field_client_ref, NULL,
 };
 
 const struct srv_kind srv_kind_sample = {

@@ -6,8 +6,31 @@
 
 #include "kind.h"
 
+struct els_sampler;
+
 /* Rows of its outputs. */
-enum { SRV_SAMPLE_IMAGES, SRV_SAMPLE_X0, SRV_SAMPLE_XT, SRV_SAMPLE_ENTROPY };
+enum {
+    SRV_SAMPLE_IMAGES,
+    SRV_SAMPLE_X0,
+    SRV_SAMPLE_XT,
+    SRV_SAMPLE_ENTROPY,
+    SRV_SAMPLE_MOSAIC, /* of every step: image, row, column of candidates; its weights and regions come along */
+    SRV_SAMPLE_WEIGHTS,
+    SRV_SAMPLE_REGIONS,
+    SRV_SAMPLE_FINAL_MOSAIC, /* of the last step; the same */
+    SRV_SAMPLE_FINAL_WEIGHTS,
+    SRV_SAMPLE_FINAL_REGIONS,
+};
+
+/* What a mosaic's tensor says of a candidate: image, row, column. */
+enum { SRV_PLACE_VALUES = 3 };
+
+/* A mosaic takes about as long as so many passes over the bank. */
+enum { SRV_MOSAIC_PASSES = 10 };
+
+/* Mosaics of the step that runs next, as far as the job keeps them. Before the sampler's own step. */
+int srv_sample_mosaics(struct srv_run *run, const struct els_sampler *sampler, struct els_pool *pool,
+                       const struct els_watch *watch, struct els_error *err);
 
 /* As kind.h describes them. */
 int srv_sample_begin(struct srv_run *run, struct els_error *err);

@@ -47,8 +47,10 @@ int srv_sample_step(struct srv_run *run, struct els_pool *pool, const struct els
     size_t values = els_shape_values(shape);
     struct els_sampler *sampler = run->work;
     int step = run->next;
-    int status = els_sampler_step(sampler, pool, watch, err);
+    int status = srv_sample_mosaics(run, sampler, pool, watch, err);
 
+    if (status == 0)
+        status = els_sampler_step(sampler, pool, watch, err);
     if (status < 0)
         return status;
     srv_run_keep(run, SRV_SAMPLE_X0, step, els_sampler_x0(sampler), values);

@@ -227,7 +227,7 @@ int srv_params_new(struct srv_params **out, const struct srv_params_source *sour
         goto out;
     }
     p->kind = source->kind;
-    p->num_p = 1;
+    p->depth = 1;
     els_sample_spec_init(&p->spec);
     read_fields(&r);
     p->kind->settle(&r);
@@ -264,7 +264,7 @@ struct srv_params *srv_params_free(struct srv_params *p)
 
 struct srv_extent srv_params_extent(const struct srv_params *p)
 {
-    return (struct srv_extent){p->shape, p->spec.num_images, p->num_steps, p->num_p};
+    return (struct srv_extent){p->shape, p->spec.num_images, p->num_steps, p->depth};
 }
 
 bool srv_params_keep(const struct srv_params *p, int i)

@@ -81,6 +81,7 @@ struct srv_params {
     struct els_sample_spec spec; /* as much of it as the kind's fields say; spec.bank is a reference */
     struct els_shape shape;      /* of the bank's images */
     int num_steps;               /* S, the steps that will run */
+    int depth;                   /* K of kind.h */
     unsigned outputs;            /* bit i is row i of kind->outputs */
     uint64_t result_bytes;       /* of all tensors that the job will keep */
     double cost;                 /* work, in candidate pixels: to compare jobs with each other */
@@ -89,11 +90,7 @@ struct srv_params {
     size_t num_inputs;
     double *alpha_bar; /* the same as spec.alpha_bar */
     int64_t *exclude_images, *exclude_classes;
-    /* of kinds that evaluate several scales at once; else num_p is 1 */
-    int num_p;
-    int p[ELS_MAX_P_COUNT];
-    /* of kinds that evaluate at given levels of noise */
-    double level_alpha_bar, level_beta;
+    int64_t mosaic_top; /* candidates per pixel of a mosaic */
 };
 
 /* 0; or ELS_EINVAL, ELS_ELIMIT or ELS_ENOMEM, and `faults` holds at least one sentence. What it

@@ -98,7 +98,7 @@ int srv_read_choice(struct srv_reading *r, const struct srv_field *f, const json
                      srv_value_text(value, text), all);
 }
 
-static int read_integer(struct srv_reading *r, const struct srv_field *f, const json_t *value)
+int srv_read_integer(struct srv_reading *r, const struct srv_field *f, const json_t *value)
 {
     int64_t max = srv_field_max(f, &r->source->limits), n = 0;
     char text[SRV_VALUE_TEXT], pointer[96];
@@ -117,7 +117,7 @@ static int read_integer(struct srv_reading *r, const struct srv_field *f, const 
 static int read_num_images(struct srv_reading *r, const struct srv_field *f, const json_t *value)
 {
     r->num_images_given = json_object_get(r->source->body, f->name) != NULL;
-    return read_integer(r, f, value);
+    return srv_read_integer(r, f, value);
 }
 
 static int read_steps(struct srv_reading *r, const struct srv_field *f, const json_t *value)
@@ -403,7 +403,7 @@ static unsigned find_output(const struct srv_kind *kind, const json_t *value)
     const char *word;
 
     for (int i = 0; (word = srv_output_word(kind, i)); i++)
-        if (json_is_string(value) && strcmp(json_string_value(value), word) == 0)
+        if (*word && json_is_string(value) && strcmp(json_string_value(value), word) == 0)
             return 1u << i;
     return 0;
 }
@@ -415,7 +415,8 @@ static const char *all_outputs(const struct srv_kind *kind, char *out, size_t si
 
     *out = '\0';
     for (int i = 0; (word = srv_output_word(kind, i)) && used < size; i++)
-        used += (size_t)snprintf(out + used, size - used, "%s%s", i ? ", " : "", word);
+        if (*word)
+            used += (size_t)snprintf(out + used, size - used, "%s%s", i ? ", " : "", word);
     return out;
 }
 
@@ -423,11 +424,7 @@ int srv_read_outputs(struct srv_reading *r, const struct srv_field *f, const jso
 {
     char pointer[96], text[SRV_VALUE_TEXT], all[128];
     const struct srv_kind *kind = r->params->kind;
-    json_t *resolved = json_array();
-    const char *word;
 
-    if (srv_resolve(r, f->name, resolved) < 0)
-        return ELS_ENOMEM;
     if (!json_is_array(value) || json_array_size(value) < 1 || json_array_size(value) > 16)
         return srv_fault(r->faults, "/outputs", "outputs is %s; it must be a list of 1 to 16 words from: %s.",
                          srv_value_text(value, text), all_outputs(kind, all, sizeof(all)));
@@ -440,8 +437,18 @@ int srv_read_outputs(struct srv_reading *r, const struct srv_field *f, const jso
             return srv_fault(r->faults, pointer, "outputs[%zu] is %s; available are: %s.", i,
                              srv_value_text(json_array_get(value, i), text), all_outputs(kind, all, sizeof(all)));
     }
-    for (int i = 0; (word = srv_output_word(kind, i)); i++)
-        if ((r->params->outputs & 1u << i) && json_array_append_new(resolved, json_string(word)) < 0)
+    return srv_resolve_outputs(r);
+}
+
+int srv_resolve_outputs(struct srv_reading *r)
+{
+    json_t *list = json_array();
+    const char *word;
+
+    if (srv_resolve(r, "outputs", list) < 0)
+        return ELS_ENOMEM;
+    for (int i = 0; (word = srv_output_word(r->params->kind, i)); i++)
+        if (*word && (r->params->outputs & 1u << i) && json_array_append_new(list, json_string(word)) < 0)
             return srv_fault_memory(r->faults);
     return 0;
 }
@@ -552,7 +559,7 @@ const struct srv_field srv_field_noise = {
 };
 
 const struct srv_field srv_field_max_samples = {
-    .name = "max_samples", .type = "integer or null", .fallback = "null", .read = read_integer,
+    .name = "max_samples", .type = "integer or null", .fallback = "null", .read = srv_read_integer,
     .target = IN_SPEC(selection.max_samples), .min = 1, .max = ELS_MAX_IMAGES,
     .doc = "Use only the first so many images of the bank, or of the label.",
 };

@@ -59,8 +59,11 @@ int srv_fault_memory(struct srv_faults *faults);
 /* Sets a field of the resolved object; takes the reference, NULL stands for "out of memory". */
 int srv_resolve(struct srv_reading *r, const char *name, json_t *value);
 
+int srv_read_integer(struct srv_reading *r, const struct srv_field *f, const json_t *value);
 int srv_read_choice(struct srv_reading *r, const struct srv_field *f, const json_t *value);
 int srv_read_outputs(struct srv_reading *r, const struct srv_field *f, const json_t *value);
+/* Says in the resolved object what params->outputs is now. */
+int srv_resolve_outputs(struct srv_reading *r);
 /* The words of the kind's outputs, for the row of `outputs`. */
 const char *srv_output_word(const struct srv_kind *kind, int i);
 

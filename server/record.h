@@ -51,7 +51,7 @@ struct srv_record {
     struct els_shape shape;
     int64_t num_images;
     int num_steps;      /* S */
-    int num_p;          /* scales at once; 1 for a sample */
+    int depth;          /* K: scales at once, or candidates per pixel of a mosaic; else 1 */
     unsigned outputs;   /* of enum srv_output */
     uint64_t seed;      /* of image 0 */
     uint64_t last_event; /* sequence of the terminal event */

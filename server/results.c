@@ -70,9 +70,8 @@ bool srv_results_find_succeeded(struct srv_request *req, struct srv_response *re
     return false;
 }
 
-/* A read failed in the middle: deleted meanwhile, or worse. */
-static void reading_failed(struct srv_request *req, struct srv_response *res, const struct srv_record *record,
-                           int status, const struct els_error *err)
+void srv_results_reading_failed(struct srv_request *req, struct srv_response *res, const struct srv_record *record,
+                                int status, const struct els_error *err)
 {
     struct srv_record now = {0};
 
@@ -138,7 +137,7 @@ static void answer_drawn(struct srv_request *req, struct srv_response *res, cons
     else if (status == ELS_ELIMIT)
         srv_problem_invalid(res, "/zoom", "zoom makes a picture of more than %d pixels.", ELS_PICTURE_MAX_PIXELS);
     else
-        reading_failed(req, res, record, status, err);
+        srv_results_reading_failed(req, res, record, status, err);
     els_buffer_deinit(png);
 }
 
@@ -170,7 +169,7 @@ static bool unchanged(struct srv_request *req, struct srv_response *res, const s
     return srv_response_etag(req, res, tag);
 }
 
-static bool image_exists(struct srv_response *res, const struct srv_record *record, int64_t image)
+bool srv_results_image_exists(struct srv_response *res, const struct srv_record *record, int64_t image)
 {
     const struct srv_kind *kind = kind_of(res, record);
 
@@ -193,7 +192,7 @@ void srv_results_image(struct srv_request *req, struct srv_response *res, const 
     char sha256[65];
     int status;
 
-    if (!image_exists(res, record, image) || unchanged(req, res, record, "image", image, 0, zoom))
+    if (!srv_results_image_exists(res, record, image) || unchanged(req, res, record, "image", image, 0, zoom))
         return;
     if (zoom > 1) {
         answer_part(req, res, record, SRV_IMAGES_TENSOR, image, 0, zoom);
@@ -224,7 +223,7 @@ void srv_results_step(struct srv_request *req, struct srv_response *res, const s
     const char *word = xt ? "xt" : "x0";
     int64_t last = record->num_steps - !xt;
 
-    if (!image_exists(res, record, image))
+    if (!srv_results_image_exists(res, record, image))
         return;
     if (step < 0 || step > last)
         srv_problem(res, 404, "step_not_found", "%s has steps 0 to %lld.", word, (long long)last);
@@ -275,7 +274,7 @@ static void answer_npy(struct srv_request *req, struct srv_response *res, const 
     if (status == 0)
         answer_buffer(res, SRV_NPY_TYPE, &bytes);
     else
-        reading_failed(req, res, record, status, &err);
+        srv_results_reading_failed(req, res, record, status, &err);
     els_buffer_deinit(&bytes);
 }
 
@@ -320,7 +319,7 @@ void srv_results_tensors(struct srv_request *req, struct srv_response *res, cons
     if (status == 0)
         answer_buffer(res, SRV_SAFETENSORS_TYPE, &bytes);
     else
-        reading_failed(req, res, record, status, &err);
+        srv_results_reading_failed(req, res, record, status, &err);
     els_buffer_deinit(&bytes);
 }
 

@@ -44,6 +44,15 @@ void srv_results_tensor(struct srv_request *req, struct srv_response *res, const
 /* All requested tensors as safetensors. */
 void srv_results_tensors(struct srv_request *req, struct srv_response *res, const struct srv_record *record);
 
+/* Where every pixel of one image comes from, at a step (−1: the last), as JSON. */
+void srv_results_mosaic(struct srv_request *req, struct srv_response *res, const struct srv_record *record,
+                        int64_t image, int64_t step);
+
+/* Has the job such an image? False: 404 is in `res`. */
+bool srv_results_image_exists(struct srv_response *res, const struct srv_record *record, int64_t image);
+/* A read failed in the middle: the job was deleted meanwhile, or worse. */
+void srv_results_reading_failed(struct srv_request *req, struct srv_response *res, const struct srv_record *record,
+                                int status, const struct els_error *err);
 /* What the store said, as a problem: a positive or negative status of store.h. */
 void srv_results_store_problem(struct srv_response *res, int status, const struct els_error *err, const char *id);
 

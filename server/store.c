@@ -51,13 +51,13 @@ static const char schema[] = /* version 1 */
 
 /* From version i + 1 to the next. */
 static const char *const upgrades[SCHEMA_VERSION - 1] = {
-    "ALTER TABLE jobs ADD COLUMN num_p INTEGER NOT NULL DEFAULT 1;"
+    "ALTER TABLE jobs ADD COLUMN depth INTEGER NOT NULL DEFAULT 1;"
     "CREATE TABLE scales(name TEXT PRIMARY KEY, scales TEXT NOT NULL, saved INTEGER NOT NULL) WITHOUT ROWID;",
 };
 
 static const char *const statement_text[SQL_COUNT] = {
     [SQL_ACCEPT] = "INSERT INTO jobs(id, bytes, status, kind, owner, created, channels, height, width, num_images,"
-                   " num_steps, outputs, seed, bank_sha256, idempotency_key, body_sha256, params, num_p)"
+                   " num_steps, outputs, seed, bank_sha256, idempotency_key, body_sha256, params, depth)"
                    " VALUES(?1,?2,0,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17)",
     [SQL_FIND_KEY] = "SELECT id, body_sha256 FROM jobs WHERE owner=?1 AND idempotency_key=?2",
     [SQL_START] = "UPDATE jobs SET status=1, started=?2 WHERE id=?1 AND status<=1",

@@ -108,9 +108,10 @@ int srv_store_sweep(struct srv_store *store, int64_t now, int64_t seconds, int64
 /* Writes a little and takes it back: 0 when the store can be written to. */
 int srv_store_probe(struct srv_store *store, struct els_error *err);
 
-/* Reads `values` floats of a tensor of one image, beginning with value `first`. ELS_ENOENT: it is not kept. */
+/* Reads `values` values of four bytes of a tensor of one image, beginning with value `first`. ELS_ENOENT: it is not
+ * kept. */
 int srv_store_read_tensor(struct srv_store *store, const char *id, const char *name, int64_t image,
-                          size_t first, size_t values, float *out, struct els_error *err);
+                          size_t first, size_t values, void *out, struct els_error *err);
 /* Appends the PNG of a final image, or of the sheet. */
 int srv_store_read_picture(struct srv_store *store, const char *id, int64_t image, struct els_buffer *out,
                            char sha256[65], struct els_error *err);

@@ -76,7 +76,7 @@ int srv_db_fail(struct srv_db *db, int rc, struct els_error *err);
 /* The columns that srv_db_record reads, in its order. */
 #define SRV_RECORD_COLUMNS                                                                         \
     "sequence, id, kind, owner, status, created, started, finished, params, result, error, engine, " \
-    "bank_sha256, channels, height, width, num_images, num_steps, outputs, seed, last_event, steps_done, num_p"
+    "bank_sha256, channels, height, width, num_images, num_steps, outputs, seed, last_event, steps_done, depth"
 /* The current row as a record. ELS_ENOMEM, ELS_EFORMAT (a row that we would never have written). */
 int srv_db_record(sqlite3_stmt *s, struct srv_record *out, struct els_error *err);
 /* Inside a transaction: see srv_store_save_scales. */

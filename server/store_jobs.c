@@ -69,7 +69,7 @@ int srv_db_record(sqlite3_stmt *s, struct srv_record *out, struct els_error *err
     out->seed = (uint64_t)sqlite3_column_int64(s, 19);
     out->last_event = (uint64_t)sqlite3_column_int64(s, 20);
     out->progress = (struct srv_progress){.step = sqlite3_column_int(s, 21), .steps = out->num_steps, .eta_seconds = -1};
-    out->num_p = sqlite3_column_int(s, 22);
+    out->depth = sqlite3_column_int(s, 22);
     if (!failed)
         return 0;
     srv_record_deinit(out);
@@ -133,7 +133,7 @@ static int insert_job(struct srv_db *db, const struct srv_acceptance *a, struct 
     bind_text(s, 14, a->idempotency_key);
     bind_text(s, 15, a->body_sha256);
     bind_text(s, 16, r->params);
-    sqlite3_bind_int(s, 17, r->num_p);
+    sqlite3_bind_int(s, 17, r->depth);
     return srv_db_run(db, s, err);
 }
 

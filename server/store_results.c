@@ -52,7 +52,7 @@ static int read_blob(struct srv_db *db, int64_t row, size_t offset, size_t size,
 }
 
 int srv_store_read_tensor(struct srv_store *store, const char *id, const char *name, int64_t image,
-                          size_t first, size_t values, float *out, struct els_error *err)
+                          size_t first, size_t values, void *out, struct els_error *err)
 {
     struct srv_db *db = store->reader;
     int64_t row = 0;

@@ -401,14 +401,14 @@ START_TEST(test_older_version_is_brought_forward)
     srv_store_close(store);
     snprintf(path, sizeof(path), "%s/jobs.sqlite3", dir);
     ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
-    ck_assert_int_eq(sqlite3_exec(db, "DROP TABLE scales; ALTER TABLE jobs DROP COLUMN num_p; PRAGMA user_version=1",
+    ck_assert_int_eq(sqlite3_exec(db, "DROP TABLE scales; ALTER TABLE jobs DROP COLUMN depth; PRAGMA user_version=1",
                                   NULL, NULL, NULL), SQLITE_OK);
     sqlite3_close(db);
 
     store = open_store(dir);
     check_result(store, 'a');
     ck_assert_int_eq(get(store, 'a', &record), 0);
-    ck_assert_int_eq(record.num_p, 1);
+    ck_assert_int_eq(record.depth, 1);
     srv_record_deinit(&record);
     ck_assert_int_eq(srv_store_get_scales(store, "mine", &got, NULL), ELS_ENOENT);
     ck_assert_int_eq(srv_store_save_scales(store, "mine", "[3]", 5000, NULL), 0);

@@ -1,0 +1,84 @@
+/*
+ * The mosaics of a sample: taken of the question that the sampler's next step will answer, image by image, before it
+ * runs. Only the conductor's thread comes here.
+ *
+ * Places and regions are int32, weights float32; all are kept in the run's tensors, whose values have four bytes.
+ */
+#include <string.h>
+
+#include "kind_sample.h"
+#include "mosaic.h"
+#include "run.h"
+
+/* A part of a step, for the watch of the whole. */
+struct part {
+    const struct els_watch *whole;
+    double first, share;
+};
+
+static int poll_part(void *user, double done)
+{
+    const struct part *part = user;
+
+    return part->whole->poll(part->whole->user, part->first + part->share * done);
+}
+
+/* Where slot `slot` of image n of output i begins; NULL when it is not kept. */
+static void *place_of(struct srv_run *run, int i, int64_t n, int slot)
+{
+    size_t slots = i < SRV_SAMPLE_FINAL_MOSAIC ? (size_t)run->job->params->num_steps : 1;
+    float *tensor = run->tensors[i];
+
+    return tensor ? tensor + (size_t)n * run->kept[i].values + (size_t)slot * (run->kept[i].values / slots) : NULL;
+}
+
+/* Into slot `slot` of image n, of output `first` and the two that come along with it. */
+static void keep_mosaic(struct srv_run *run, int first, int64_t n, int slot, const struct els_mosaic *m)
+{
+    size_t pixels = (size_t)m->height * (size_t)m->width, count = pixels * (size_t)m->top;
+    int32_t *places = place_of(run, first, n, slot);
+    float *weights = place_of(run, first + 1, n, slot);
+    void *regions = place_of(run, first + 2, n, slot);
+
+    _Static_assert(sizeof(*m->region) == sizeof(int32_t), "regions are copied");
+    if (!places)
+        return;
+    for (size_t i = 0; i < count; i++) {
+        const struct els_candidate *c = &m->candidate[i];
+
+        places[i * SRV_PLACE_VALUES] = (int32_t)c->image;
+        places[i * SRV_PLACE_VALUES + 1] = c->row;
+        places[i * SRV_PLACE_VALUES + 2] = c->column;
+        weights[i] = (float)c->weight;
+    }
+    memcpy(regions, m->region, pixels * sizeof(int32_t));
+}
+
+int srv_sample_mosaics(struct srv_run *run, const struct els_sampler *sampler, struct els_pool *pool,
+                       const struct els_watch *watch, struct els_error *err)
+{
+    const struct srv_params *p = run->job->params;
+    struct els_evaluation e = els_sampler_evaluation(sampler);
+    int64_t images = p->spec.num_images;
+    bool last = run->next == p->num_steps - 1;
+    struct part part = {watch, 0, (double)SRV_MOSAIC_PASSES / ((SRV_MOSAIC_PASSES + 1) * (double)images)};
+    struct els_watch partly = {poll_part, &part};
+    struct els_mosaic *m = NULL;
+    int status = 0;
+
+    if (!run->tensors[SRV_SAMPLE_MOSAIC] && !(last && run->tensors[SRV_SAMPLE_FINAL_MOSAIC]))
+        return 0;
+    e.batch = 1;
+    for (int64_t n = 0; n < images && status == 0; n++) {
+        part.first = (double)n * part.share;
+        status = els_mosaic_new(&m, &e, p->depth, pool, &partly, err);
+        if (status == 0) {
+            keep_mosaic(run, SRV_SAMPLE_MOSAIC, n, run->next, m);
+            if (last)
+                keep_mosaic(run, SRV_SAMPLE_FINAL_MOSAIC, n, 0, m);
+        }
+        m = status == 0 ? els_mosaic_free(m) : NULL;
+        e.x += els_shape_values(p->shape);
+    }
+    return status;
+}

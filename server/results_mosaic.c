@@ -1,0 +1,154 @@
+/*
+ * The mosaic of one image at one step, from the store into JSON. Handlers of the back room call this; it holds no
+ * state.
+ *
+ * The arrays are flat and row-major, because a client walks all of them: candidate k of pixel (i,j) is entry
+ * (i·width + j)·top + k, and a pixel's entropy and region are entry i·width + j. The text is written straight into
+ * a buffer: thousands of numbers as JSON values would take far more memory than their digits.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "kind_sample.h"
+#include "mem.h"
+#include "results.h"
+#include "service.h"
+
+enum { MAX_TEXT = 256 << 20 };
+
+struct mosaic {
+    size_t pixels;
+    int top;
+    int64_t step;
+    bool last; /* from the tensors of the last step alone */
+    int32_t *places, *regions;
+    float *weights, *entropy;
+};
+
+static void mosaic_deinit(struct mosaic *m)
+{
+    free(m->places);
+    free(m->regions);
+    free(m->weights);
+    free(m->entropy);
+}
+
+/* Which tensors tell of the step. False: the problem is in `res`. */
+static bool choose(struct srv_response *res, const struct srv_record *record, int64_t step, struct mosaic *m)
+{
+    bool every = record->outputs & 1u << SRV_SAMPLE_MOSAIC, final = record->outputs & 1u << SRV_SAMPLE_FINAL_MOSAIC;
+    int64_t last = record->num_steps - 1;
+
+    m->step = step < 0 ? last : step;
+    m->last = !every;
+    m->top = record->depth;
+    m->pixels = (size_t)record->shape.h * (size_t)record->shape.w;
+    if (m->step > last)
+        srv_problem(res, 404, "step_not_found", "The mosaic has steps 0 to %lld.", (long long)last);
+    else if (!every && !final)
+        srv_problem(res, 409, "output_not_kept", "The job did not keep mosaic: it was not among its outputs.");
+    else if (!every && m->step < last)
+        srv_problem(res, 409, "output_not_kept",
+                    "The job kept the mosaic of its last step alone, %lld; the output mosaic keeps that of every step.",
+                    (long long)last);
+    else
+        return true;
+    return false;
+}
+
+/* One step's part of output i. */
+static void *read_part(struct srv_request *req, const struct srv_record *record, int i, int64_t image, int64_t step,
+                       size_t values, int *status, struct els_error *err)
+{
+    float *part = *status == 0 ? els_alloc_array(values, sizeof(*part)) : NULL;
+
+    if (*status == 0)
+        *status = part ? srv_store_read_tensor(srv_request_daemon(req)->jobs->store, record->id,
+                                               srv_kind_sample.outputs[i].tensor, image, (size_t)step * values,
+                                               values, part, err)
+                       : ELS_ENOMEM;
+    return part;
+}
+
+static int read_mosaic(struct srv_request *req, const struct srv_record *record, int64_t image, struct mosaic *m,
+                       struct els_error *err)
+{
+    int first = m->last ? SRV_SAMPLE_FINAL_MOSAIC : SRV_SAMPLE_MOSAIC, status = 0;
+    size_t count = m->pixels * (size_t)m->top;
+    int64_t step = m->last ? 0 : m->step;
+
+    m->places = read_part(req, record, first, image, step, count * SRV_PLACE_VALUES, &status, err);
+    m->weights = read_part(req, record, first + 1, image, step, count, &status, err);
+    m->regions = read_part(req, record, first + 2, image, step, m->pixels, &status, err);
+    m->entropy = read_part(req, record, SRV_SAMPLE_ENTROPY, image, m->step, m->pixels, &status, err);
+    return status;
+}
+
+/* "name":[…] and `after`: every `stride`-th value, n of them. */
+static int write_integers(struct els_buffer *out, const char *name, const int32_t *values, size_t n, size_t stride,
+                          const char *after)
+{
+    int status = els_buffer_printf(out, "\"%s\":[", name);
+
+    for (size_t i = 0; i < n && status == 0; i++)
+        status = els_buffer_printf(out, i ? ",%d" : "%d", (int)values[i * stride]);
+    return status == 0 ? els_buffer_printf(out, "]%s", after) : status;
+}
+
+static int write_floats(struct els_buffer *out, const char *name, const float *values, size_t n, const char *after)
+{
+    int status = els_buffer_printf(out, "\"%s\":[", name);
+
+    for (size_t i = 0; i < n && status == 0; i++)
+        status = els_buffer_printf(out, i ? ",%.9g" : "%.9g", (double)values[i]);
+    return status == 0 ? els_buffer_printf(out, "]%s", after) : status;
+}
+
+static int write_json(struct els_buffer *out, const struct srv_record *record, int64_t image, const struct mosaic *m)
+{
+    size_t count = m->pixels * (size_t)m->top;
+    int status = els_buffer_printf(
+        out, "{\"index\":%lld,\"step\":%lld,\"height\":%d,\"width\":%d,\"top\":%d,\"candidates\":{",
+        (long long)image, (long long)m->step, record->shape.h, record->shape.w, m->top);
+
+    if (status == 0)
+        status = write_integers(out, "image", m->places, count, SRV_PLACE_VALUES, ",");
+    if (status == 0)
+        status = write_integers(out, "row", m->places + 1, count, SRV_PLACE_VALUES, ",");
+    if (status == 0)
+        status = write_integers(out, "column", m->places + 2, count, SRV_PLACE_VALUES, ",");
+    if (status == 0)
+        status = write_floats(out, "weight", m->weights, count, "},");
+    if (status == 0)
+        status = write_floats(out, "entropy", m->entropy, m->pixels, ",");
+    return status == 0 ? write_integers(out, "region", m->regions, m->pixels, 1, "}") : status;
+}
+
+void srv_results_mosaic(struct srv_request *req, struct srv_response *res, const struct srv_record *record,
+                        int64_t image, int64_t step)
+{
+    struct els_buffer text = ELS_BUFFER_INIT(MAX_TEXT);
+    struct els_error err = {0};
+    struct mosaic m = {0};
+    int status;
+
+    if (!srv_results_image_exists(res, record, image))
+        return;
+    if (strcmp(record->kind, srv_kind_sample.name) != 0) {
+        srv_problem(res, 404, "tensor_not_found", "A job of the kind %s has no mosaic.", record->kind);
+        return;
+    }
+    if (!choose(res, record, step, &m))
+        return;
+    status = read_mosaic(req, record, image, &m, &err);
+    if (status == 0)
+        status = write_json(&text, record, image, &m);
+    if (status == 0) {
+        srv_response_bytes(res, 200, SRV_JSON_TYPE, text.data, text.size);
+        text = ELS_BUFFER_INIT(0); /* the response owns the bytes now */
+    } else {
+        srv_results_reading_failed(req, res, record, status, &err);
+    }
+    els_buffer_deinit(&text);
+    mosaic_deinit(&m);
+}
