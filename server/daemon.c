@@ -25,6 +25,7 @@
 #include "http.h"
 #include "jobs.h"
 #include "log.h"
+#include "saved_scales.h"
 #include "metrics.h"
 
 enum { FINISH_MS = 5000, LAST_STEP_MS = 10000 };
@@ -33,6 +34,7 @@ static const struct srv_route *const tables[] = {
     srv_meta_routes,
     srv_banks_routes,
     srv_jobs_routes,
+    srv_scales_routes,
     srv_assets_routes,
     NULL,
 };

@@ -12,6 +12,7 @@
 
 #include "mosaic.h"
 #include "params_fields.h"
+#include "saved_scales.h"
 
 _Static_assert(sizeof(enum els_machine) == sizeof(int), "srv_read_choice writes an int");
 
@@ -127,19 +128,7 @@ static void settle_num_images(struct srv_reading *r)
 /* A bank's own list is said as pairs, which serve any number of steps. */
 static void resolve_as_pairs(struct srv_reading *r)
 {
-    const struct els_scales *s = &r->params->spec.scales;
-    json_t *t = json_array(), *p = json_array();
-    int status = t && p ? 0 : -1;
-
-    for (int i = 0; i < s->n && status == 0; i++)
-        status = json_array_append_new(t, json_real(s->t[i])) || json_array_append_new(p, json_integer(s->p[i]));
-    if (status == 0) {
-        srv_resolve(r, "scales", json_pack("{s:O, s:O}", "t", t, "p", p));
-    } else {
-        srv_fault_memory(r->faults);
-    }
-    json_decref(t);
-    json_decref(p);
+    srv_resolve(r, "scales", srv_scales_json(&r->params->spec.scales));
 }
 
 static void settle_steps(struct srv_reading *r)

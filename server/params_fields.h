@@ -71,6 +71,9 @@ const char *srv_output_word(const struct srv_kind *kind, int i);
 int srv_read_scales(struct srv_reading *r, const struct srv_field *f, const json_t *value);
 int srv_read_noise(struct srv_reading *r, const struct srv_field *f, const json_t *value);
 
+/* {"t":[…],"p":[…]} at the pointer `at`. 0, or faults have been added. els_scales_deinit(out) on success. */
+int srv_read_pairs(struct srv_faults *faults, const char *at, const json_t *value, struct els_scales *out);
+
 /* ---- tensors (params_tensor.c) ---- */
 
 /* A tensor that a field's value means. Deinit it, on failure too. */

@@ -1,5 +1,5 @@
 /*
- * The field `scales`: a preset's name, one odd number, a list with one entry per step, or pairs of t and P.
+ * The field `scales`: a preset's name, a saved one, one odd number, a list with one entry per step, or pairs of t and P.
  * "auto" is the bank's own schedule, or a preset for a bank that has none. Called by params.c through the table, from
  * any back-room thread. The machines is and es take scales and ignore them.
  *
@@ -12,15 +12,111 @@
 #include <string.h>
 
 #include "mem.h"
+#include "saved_scales.h"
 
 #define DEFAULT_SCALES "mnist-resnet-zeros"
 
 /* Passes a sentence of the library on. */
-static int scales_fault(struct srv_reading *r, const struct els_error *err)
+static int scales_fault(struct srv_faults *faults, const char *at, const struct els_error *err)
 {
     if (err->code == ELS_ENOMEM)
-        return srv_fault_memory(r->faults);
-    return srv_fault(r->faults, "/scales", "%s", err->message);
+        return srv_fault_memory(faults);
+    return srv_fault(faults, at, "%s", err->message);
+}
+
+/* Reads a JSON array of P. A new array, or NULL and a fault. */
+static int *read_p_list(struct srv_faults *faults, const char *pointer, const json_t *list)
+{
+    size_t n = json_array_size(list);
+    char at[96], text[SRV_VALUE_TEXT];
+    int *p = NULL;
+    int64_t value;
+
+    if (!json_is_array(list) || n < 1 || n > ELS_MAX_SCALES) {
+        srv_fault(faults, pointer, "%s must be a list of 1 to %d odd whole numbers.", pointer + 1,
+                  ELS_MAX_SCALES);
+        return NULL;
+    }
+    p = els_alloc_array(n, sizeof(*p));
+    if (!p) {
+        srv_fault_memory(faults);
+        return NULL;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const json_t *entry = json_array_get(list, i);
+
+        if (srv_whole(entry, &value) && value >= 1 && value <= ELS_MAX_P && value % 2 == 1) {
+            p[i] = (int)value;
+            continue;
+        }
+        snprintf(at, sizeof(at), "%s/%zu", pointer, i);
+        srv_fault(faults, at, "%s is %s; it must be an odd whole number from 1 to %d.", at + 1,
+                  srv_value_text(entry, text), ELS_MAX_P);
+        free(p);
+        return NULL;
+    }
+    return p;
+}
+
+static double *read_t_list(struct srv_faults *faults, const char *pointer, const json_t *list, size_t n)
+{
+    char at[96], text[SRV_VALUE_TEXT];
+    double *t = NULL;
+
+    if (!json_is_array(list) || json_array_size(list) != n) {
+        srv_fault(faults, pointer, "%s must be a list of numbers as long as that of p, which has %zu.", pointer + 1,
+                  n);
+        return NULL;
+    }
+    t = els_alloc_array(n, sizeof(*t));
+    if (!t) {
+        srv_fault_memory(faults);
+        return NULL;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const json_t *entry = json_array_get(list, i);
+
+        t[i] = json_number_value(entry);
+        if (json_is_number(entry) && t[i] >= 0 && t[i] <= 1)
+            continue;
+        snprintf(at, sizeof(at), "%s/%zu", pointer, i);
+        srv_fault(faults, at, "%s is %s; it must be a number from 0 to 1.", at + 1,
+                  srv_value_text(entry, text));
+        free(t);
+        return NULL;
+    }
+    return t;
+}
+
+int srv_read_pairs(struct srv_faults *faults, const char *at, const json_t *value, struct els_scales *out)
+{
+    json_t *list = json_object_get(value, "p"), *entry;
+    _cleanup_(els_freep) int *p = NULL;
+    _cleanup_(els_freep) double *t = NULL;
+    struct els_error err = {0};
+    char pointer[96];
+    const char *key;
+
+    json_object_foreach((json_t *)value, key, entry)
+        if (strcmp(key, "t") != 0 && strcmp(key, "p") != 0)
+            srv_fault(faults, srv_pointer(pointer, at, key), "There is no field \"%.60s\"; there are t and p.", key);
+    if (!list || !json_object_get(value, "t"))
+        return srv_fault(faults, at, "Scales as an object must be {\"t\":[...],\"p\":[...]}.");
+    p = read_p_list(faults, srv_pointer(pointer, at, "p"), list);
+    if (p)
+        t = read_t_list(faults, srv_pointer(pointer, at, "t"), json_object_get(value, "t"), json_array_size(list));
+    if (!t)
+        return ELS_EINVAL;
+    if (els_scales_from_pairs(out, (int)json_array_size(list), t, p, &err) < 0)
+        return scales_fault(faults, at, &err);
+    return 0;
+}
+
+static int read_pairs(struct srv_reading *r, const json_t *value)
+{
+    if (srv_read_pairs(r->faults, "/scales", value, &r->params->spec.scales) < 0)
+        return ELS_EINVAL;
+    return srv_resolve(r, "scales", json_deep_copy(value));
 }
 
 static int preset_fault(struct srv_reading *r, const char *name)
@@ -31,7 +127,32 @@ static int preset_fault(struct srv_reading *r, const char *name)
 
     for (int i = 0; (preset = els_scales_preset_name(i)) && used < sizeof(all); i++)
         used += (size_t)snprintf(all + used, sizeof(all) - used, "%s%s", i ? ", " : "", preset);
-    return srv_fault(r->faults, "/scales", "scales is \"%.40s\"; it may be auto, or one of the presets: %s.", name, all);
+    return srv_fault(r->faults, "/scales", "scales is \"%.40s\"; it may be auto, a name under which scales are saved, or one of the presets: %s.",
+                     name, all);
+}
+
+/* What somebody saved under a name. It is resolved to what it is now: the name can come to mean something else. */
+static int read_saved(struct srv_reading *r, const char *name)
+{
+    struct srv_saved_scales saved = {0};
+    struct els_error err = {0};
+    json_t *value = NULL;
+    int status = ELS_ENOENT;
+
+    if (r->source->store && srv_saved_name_is_good(name))
+        status = srv_store_get_scales(r->source->store, name, &saved, &err);
+    if (status == ELS_ENOENT)
+        return preset_fault(r, name);
+    if (status == 0)
+        value = json_loads(saved.scales, 0, NULL);
+    if (value)
+        status = read_pairs(r, value);
+    else
+        status = srv_fault(r->faults, "/scales", "The scales \"%s\" cannot be read: %s", name,
+                           err.message[0] ? err.message : "they are not JSON.");
+    json_decref(value);
+    srv_saved_scales_deinit(&saved);
+    return status;
 }
 
 static int read_preset(struct srv_reading *r, const char *name)
@@ -43,111 +164,22 @@ static int read_preset(struct srv_reading *r, const char *name)
         if (strcmp(name, preset) != 0)
             continue;
         if (els_scales_parse(&r->params->spec.scales, name, &err) < 0)
-            return scales_fault(r, &err);
+            return scales_fault(r->faults, "/scales", &err);
         return srv_resolve(r, "scales", json_string(name));
     }
-    return preset_fault(r, name);
-}
-
-/* Reads a JSON array of P. A new array, or NULL and a fault. */
-static int *read_p_list(struct srv_reading *r, const char *pointer, const json_t *list)
-{
-    size_t n = json_array_size(list);
-    char at[96], text[SRV_VALUE_TEXT];
-    int *p = NULL;
-    int64_t value;
-
-    if (!json_is_array(list) || n < 1 || n > ELS_MAX_SCALES) {
-        srv_fault(r->faults, pointer, "%s must be a list of 1 to %d odd whole numbers.", pointer + 1,
-                  ELS_MAX_SCALES);
-        return NULL;
-    }
-    p = els_alloc_array(n, sizeof(*p));
-    if (!p) {
-        srv_fault_memory(r->faults);
-        return NULL;
-    }
-    for (size_t i = 0; i < n; i++) {
-        const json_t *entry = json_array_get(list, i);
-
-        if (srv_whole(entry, &value) && value >= 1 && value <= ELS_MAX_P && value % 2 == 1) {
-            p[i] = (int)value;
-            continue;
-        }
-        snprintf(at, sizeof(at), "%s/%zu", pointer, i);
-        srv_fault(r->faults, at, "%s is %s; it must be an odd whole number from 1 to %d.", at + 1,
-                  srv_value_text(entry, text), ELS_MAX_P);
-        free(p);
-        return NULL;
-    }
-    return p;
-}
-
-static double *read_t_list(struct srv_reading *r, const json_t *list, size_t n)
-{
-    char at[96], text[SRV_VALUE_TEXT];
-    double *t = NULL;
-
-    if (!json_is_array(list) || json_array_size(list) != n) {
-        srv_fault(r->faults, "/scales/t", "scales.t must be a list of numbers as long as scales.p, which has %zu.",
-                  n);
-        return NULL;
-    }
-    t = els_alloc_array(n, sizeof(*t));
-    if (!t) {
-        srv_fault_memory(r->faults);
-        return NULL;
-    }
-    for (size_t i = 0; i < n; i++) {
-        const json_t *entry = json_array_get(list, i);
-
-        t[i] = json_number_value(entry);
-        if (json_is_number(entry) && t[i] >= 0 && t[i] <= 1)
-            continue;
-        snprintf(at, sizeof(at), "/scales/t/%zu", i);
-        srv_fault(r->faults, at, "%s is %s; it must be a number from 0 to 1.", at + 1,
-                  srv_value_text(entry, text));
-        free(t);
-        return NULL;
-    }
-    return t;
-}
-
-static int read_pairs(struct srv_reading *r, const json_t *value)
-{
-    json_t *list = json_object_get(value, "p"), *entry;
-    _cleanup_(els_freep) int *p = NULL;
-    _cleanup_(els_freep) double *t = NULL;
-    struct els_error err = {0};
-    char pointer[96];
-    const char *key;
-
-    json_object_foreach((json_t *)value, key, entry)
-        if (strcmp(key, "t") != 0 && strcmp(key, "p") != 0)
-            srv_fault(r->faults, srv_pointer(pointer, "/scales", key), "scales has no field \"%.60s\"; it has t and p.",
-                      key);
-    if (!list || !json_object_get(value, "t"))
-        return srv_fault(r->faults, "/scales", "scales as an object must be {\"t\":[...],\"p\":[...]}.");
-    p = read_p_list(r, "/scales/p", list);
-    if (p)
-        t = read_t_list(r, json_object_get(value, "t"), json_array_size(list));
-    if (!t)
-        return ELS_EINVAL;
-    if (els_scales_from_pairs(&r->params->spec.scales, (int)json_array_size(list), t, p, &err) < 0)
-        return scales_fault(r, &err);
-    return srv_resolve(r, "scales", json_deep_copy(value));
+    return read_saved(r, name);
 }
 
 static int read_list(struct srv_reading *r, const json_t *value)
 {
-    _cleanup_(els_freep) int *p = read_p_list(r, "/scales", value);
+    _cleanup_(els_freep) int *p = read_p_list(r->faults, "/scales", value);
     struct els_error err = {0};
 
     if (!p)
         return ELS_EINVAL;
     r->list_length = (int)json_array_size(value);
     if (els_scales_from_list(&r->params->spec.scales, r->list_length, p, &err) < 0)
-        return scales_fault(r, &err);
+        return scales_fault(r->faults, "/scales", &err);
     return srv_resolve(r, "scales", json_deep_copy(value));
 }
 
@@ -165,11 +197,11 @@ static int read_given(struct srv_reading *r, const json_t *value)
         return read_pairs(r, value);
     if (!srv_whole(value, &p) || p < 1 || p > ELS_MAX_P || p % 2 == 0)
         return srv_fault(r->faults, "/scales",
-                         "scales is %s; it must be a preset's name, one odd whole number from 1 to %d, a list of "
+                         "scales is %s; it must be a preset's or a saved name, one odd whole number from 1 to %d, a list of "
                          "them, or {\"t\":[...],\"p\":[...]}.",
                          srv_value_text(value, text), ELS_MAX_P);
     if (els_scales_constant(&r->params->spec.scales, (int)p, &err) < 0)
-        return scales_fault(r, &err);
+        return scales_fault(r->faults, "/scales", &err);
     return srv_resolve(r, "scales", json_integer(p));
 }
 
