@@ -33,9 +33,9 @@
 enum {
     ELS_MAX_LANES = 16,
     ELS_HEADROOM = 8, /* nats */
-    ELS_NO_REFERENCE =
-        -(1 << 29), /* high part before the first candidate: below every logit, without overflow */
 };
+
+#define ELS_NO_FLOOR INT64_MIN /* before the first candidate */
 
 /* One machine, one P, one noise level, one band of query rows: the same for all groups and queries. */
 struct els_sweep {
@@ -63,8 +63,8 @@ struct els_sweep {
 struct els_lanes {
     double *m;
     float *sum;
-    int32_t
-        *reference; /* [pixels,2], for integer kernels: m in their own units, high and low part */
+    int64_t *floor;    /* [pixels], integer kernels: the logit below which nothing counts, in their units */
+    double *log_total; /* [pixels]: ln Σ e^l after a flush, for begin() to raise the floor; else −INFINITY */
 };
 
 struct els_kernel {

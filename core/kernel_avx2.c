@@ -4,7 +4,7 @@
 #include <immintrin.h>
 #include <stdint.h>
 
-enum { LANES = 8 };
+enum { LANES = 8, BLOCK = 4 };
 
 typedef __m256i vi;
 typedef __m256 vf;
@@ -56,20 +56,10 @@ INLINE vf v_add(vf a, vf b)
     return _mm256_add_ps(a, b);
 }
 
-INLINE vf v_mul(vf a, vf b)
-{
-    return _mm256_mul_ps(a, b);
-}
-
 /* a·b + c */
 INLINE vf v_fma(vf a, vf b, vf c)
 {
     return _mm256_fmadd_ps(a, b, c);
-}
-
-INLINE vf v_max(vf a, vf b)
-{
-    return _mm256_max_ps(a, b);
 }
 
 INLINE vf v_to_float(vi a)
@@ -77,31 +67,62 @@ INLINE vf v_to_float(vi a)
     return _mm256_cvtepi32_ps(a);
 }
 
-INLINE int v_any_above(vf a, float limit)
+INLINE vi v_and(vi a, vi b)
 {
-    return _mm256_movemask_ps(_mm256_cmp_ps(a, _mm256_set1_ps(limit), _CMP_GT_OQ)) != 0;
+    return _mm256_and_si256(a, b);
+}
+
+INLINE vi v_or(vi a, vi b)
+{
+    return _mm256_or_si256(a, b);
+}
+
+INLINE vi v_max_int(vi a, vi b)
+{
+    return _mm256_max_epi32(a, b);
+}
+
+INLINE vi v_min_int(vi a, vi b)
+{
+    return _mm256_min_epi32(a, b);
+}
+
+INLINE vi v_shift_left(vi a, vi by)
+{
+    return _mm256_sllv_epi32(a, by);
+}
+
+/* Arithmetic: rounds down. */
+INLINE vi v_shift_right(vi a, vi by)
+{
+    return _mm256_srav_epi32(a, by);
+}
+
+INLINE vi v_as_int(vf a)
+{
+    return _mm256_castps_si256(a);
+}
+
+INLINE vf v_as_float(vi a)
+{
+    return _mm256_castsi256_ps(a);
+}
+
+/* The float in [1,2) with the mantissa of these bits. */
+INLINE vf v_mantissa(vi bits)
+{
+    return v_as_float(v_or(v_and(bits, v_set_int(0x007fffff)), v_set_int(0x3f800000)));
+}
+
+/* Has any lane any of these bits? */
+INLINE int v_any(vi a, int bits)
+{
+    return !_mm256_testz_si256(a, v_set_int(bits));
 }
 
 INLINE vi v_dot(vi sum, vi x, vi y)
 {
     return _mm256_add_epi32(sum, _mm256_madd_epi16(x, y));
-}
-
-/* 2^x for x ≤ 127, and 0 below −126. Degree 5 on [0,1), relative error 1e-7. */
-INLINE vf v_exp2(vf x)
-{
-    vf low = _mm256_max_ps(x, v_set(-126.0f));
-    vf n = _mm256_floor_ps(low), f = _mm256_sub_ps(low, n);
-    vf p = v_set(1.8775767e-3f);
-    vi power = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), v_set_int(127)), 23);
-
-    p = v_fma(p, f, v_set(8.9893406e-3f));
-    p = v_fma(p, f, v_set(5.5826318e-2f));
-    p = v_fma(p, f, v_set(2.4015361e-1f));
-    p = v_fma(p, f, v_set(6.9315308e-1f));
-    p = v_fma(p, f, v_set(9.9999994e-1f));
-    p = _mm256_mul_ps(p, _mm256_castsi256_ps(power));
-    return _mm256_and_ps(p, _mm256_cmp_ps(x, v_set(-126.0f), _CMP_GT_OQ));
 }
 
 #include "kernel_sweep.h"

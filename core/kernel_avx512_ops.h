@@ -3,7 +3,7 @@
  */
 #include <immintrin.h>
 
-enum { LANES = 16 };
+enum { LANES = 16, BLOCK = 8 };
 
 typedef __m512i vi;
 typedef __m512 vf;
@@ -55,20 +55,10 @@ INLINE vf v_add(vf a, vf b)
     return _mm512_add_ps(a, b);
 }
 
-INLINE vf v_mul(vf a, vf b)
-{
-    return _mm512_mul_ps(a, b);
-}
-
 /* a·b + c */
 INLINE vf v_fma(vf a, vf b, vf c)
 {
     return _mm512_fmadd_ps(a, b, c);
-}
-
-INLINE vf v_max(vf a, vf b)
-{
-    return _mm512_max_ps(a, b);
 }
 
 INLINE vf v_to_float(vi a)
@@ -76,21 +66,57 @@ INLINE vf v_to_float(vi a)
     return _mm512_cvtepi32_ps(a);
 }
 
-INLINE int v_any_above(vf a, float limit)
+INLINE vi v_and(vi a, vi b)
 {
-    return _mm512_cmp_ps_mask(a, _mm512_set1_ps(limit), _CMP_GT_OQ) != 0;
+    return _mm512_and_si512(a, b);
 }
 
-/* 2^x; 0 far below. Degree 5 on [0,1), relative error 1e-7; scalef takes the floor of x itself. */
-INLINE vf v_exp2(vf x)
+INLINE vi v_or(vi a, vi b)
 {
-    vf f = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
-    vf p = v_set(1.8775767e-3f);
+    return _mm512_or_si512(a, b);
+}
 
-    p = v_fma(p, f, v_set(8.9893406e-3f));
-    p = v_fma(p, f, v_set(5.5826318e-2f));
-    p = v_fma(p, f, v_set(2.4015361e-1f));
-    p = v_fma(p, f, v_set(6.9315308e-1f));
-    p = v_fma(p, f, v_set(9.9999994e-1f));
-    return _mm512_scalef_ps(p, x);
+INLINE vi v_max_int(vi a, vi b)
+{
+    return _mm512_max_epi32(a, b);
+}
+
+INLINE vi v_min_int(vi a, vi b)
+{
+    return _mm512_min_epi32(a, b);
+}
+
+INLINE vi v_shift_left(vi a, vi by)
+{
+    return _mm512_sllv_epi32(a, by);
+}
+
+/* Arithmetic: rounds down. */
+INLINE vi v_shift_right(vi a, vi by)
+{
+    return _mm512_srav_epi32(a, by);
+}
+
+INLINE vi v_as_int(vf a)
+{
+    return _mm512_castps_si512(a);
+}
+
+INLINE vf v_as_float(vi a)
+{
+    return _mm512_castsi512_ps(a);
+}
+
+/* The float in [1,2) with the mantissa of these bits. */
+INLINE vf v_mantissa(vi bits)
+{
+    /* 0xea: (bits & mask) | one */
+    return v_as_float(
+        _mm512_ternarylogic_epi32(bits, v_set_int(0x007fffff), v_set_int(0x3f800000), 0xea));
+}
+
+/* Has any lane any of these bits? */
+INLINE int v_any(vi a, int bits)
+{
+    return _mm512_test_epi32_mask(a, v_set_int(bits)) != 0;
 }

@@ -1,6 +1,7 @@
 /*
- * What the integer sweep prepares: the quantised noisy image, the interleaved group of bank images and its biases.
- * See kernel_sweep.h for the numbers and the layout. Included by it; LANES comes from the kernel's file.
+ * What the integer sweep prepares: the noisy image in integers, the interleaved group of bank images, and its
+ * biases. See kernel_sweep.h for the numbers and the layout. Included by it; LANES and BLOCK come from the
+ * kernel's file.
  */
 #ifndef ELS_KERNEL_PREPARE_H
 #define ELS_KERNEL_PREPARE_H
@@ -11,71 +12,105 @@
 #include "kernel.h"
 
 enum {
-    BLOCK = 8,          /* displacements side by side */
-    MAX_LOW_BITS = 15,  /* of x, in the second plane */
-    MAX_VALUES = 33000, /* of a window: int32 holds the sum of its squares */
+    PAIR_BITS = 7,      /* of x, in the second number of a pair; y·2^7 still fits int16 */
+    MAX_VALUES = 32768, /* of a window: int32 holds the sum of its squares */
+    MAX_HIGH = 32700,   /* |x >> bits| */
+    ALIVE_BITS = 6,     /* weights lie between 2·2^0 and 2·2^64 */
 };
+
+/*
+ * The largest standard error of the difference of two logits, in nats, that one plane may cause; above it, two are
+ * used. A logit is off by ⟨e, y⟩·a/β, e the rounding error of x: uniform, δ/√12 per value.
+ */
+#define ONE_PLANE_ERROR 4e-5
 
 struct query_header {
     int planes;
-    int low_bits;  /* b: 0 with one plane */
-    float gain[2]; /* log2 units per integer of the high (or only) and of the low plane */
-    double unit;   /* nats per integer of the finest plane */
-    double bias;   /* of Σ(2u − 255)², into integers of the finest plane */
+    int bits;       /* one plane: of x in the second number of a pair; two: of the low part of D */
+    int fraction;   /* k: D counts 2^−k log2 units */
+    int shift;      /* column sums are finer than D by this many bits */
+    double unit;    /* of D, in nats */
+    double per_one; /* xi = x·per_one */
+    double bias;    /* times Σ(2u − 255)² is the bias in D's units */
+    int64_t cut;    /* from the floor to the reference */
+    size_t x_size;  /* int32 of one array of pairs */
 };
 
+enum { HEADER_BYTES = 128 };
+
 struct sizes {
-    int rows, columns; /* of x and y with their borders */
-    int y_columns;     /* and with the margin */
-    size_t x_values;   /* one array of x pairs */
-    size_t y_bytes, centre_bytes, square_bytes;
+    int rows, columns; /* of x with its borders */
+    int y_columns;     /* of y with its borders and margins */
+    size_t x_values;   /* one array of x pairs, a row of zeros included */
+    size_t y_values, centre_values, pixel_values;
 };
 
 static struct sizes sizes_of(const struct els_sweep *s)
 {
     struct sizes z = {.rows = s->shape.h + 2 * s->rh, .columns = s->shape.w + 2 * s->rw};
-    size_t pixels = (size_t)s->shape.h * (size_t)s->shape.w;
+    size_t pixels = (size_t)s->shape.h * (size_t)s->shape.w, c = (size_t)s->shape.c;
 
     z.y_columns = z.columns + 2 * BLOCK;
-    z.x_values = (size_t)z.rows * (size_t)s->shape.c * (size_t)z.columns;
-    z.y_bytes = (size_t)z.rows * (size_t)s->shape.c * (size_t)z.y_columns * LANES * sizeof(int32_t);
-    z.centre_bytes = pixels * (size_t)s->shape.c * LANES * sizeof(float);
-    z.square_bytes = pixels * LANES * sizeof(int32_t);
+    z.x_values = (size_t)(z.rows + 1) * c * (size_t)z.columns;
+    z.y_values = (size_t)s->shape.h * c * (size_t)z.y_columns * LANES;
+    z.centre_values = (pixels * c + 2 * BLOCK) * LANES;
+    z.pixel_values = (pixels + 2 * BLOCK) * LANES;
     return z;
+}
+
+static int window_values(const struct els_sweep *s)
+{
+    return (2 * s->rh + 1) * (2 * s->rw + 1) * s->shape.c;
 }
 
 static int accepts(const struct els_sweep *s)
 {
-    int64_t values = (int64_t)(2 * s->rh + 1) * (2 * s->rw + 1) * s->shape.c;
-
     return els_bank_info(s->bank)->dtype == ELS_U8 && els_machine_uses_p(s->machine) &&
-           values <= MAX_VALUES;
+           (int64_t)(2 * s->rh + 1) * (2 * s->rw + 1) * s->shape.c <= MAX_VALUES;
 }
 
 static size_t query_bytes(const struct els_sweep *s)
 {
-    return 64 + 4 * sizes_of(s).x_values * sizeof(int32_t);
+    return HEADER_BYTES + 4 * sizes_of(s).x_values * sizeof(int32_t);
 }
 
 static size_t group_bytes(const struct els_sweep *s)
 {
     struct sizes z = sizes_of(s);
 
-    return z.y_bytes + z.centre_bytes + z.square_bytes;
+    return (z.y_values + z.centre_values + 2 * z.pixel_values) * sizeof(int32_t);
 }
 
-static size_t column_bytes(const struct els_sweep *s)
+/* Where the parts of a group begin; a margin of BLOCK vectors lies before the first pixel. */
+static const float *group_centres(const struct els_sweep *s, const void *group)
 {
-    return (size_t)sizes_of(s).columns * BLOCK * 2 * LANES * sizeof(int32_t);
+    return (const float *)group + sizes_of(s).y_values + BLOCK * LANES;
+}
+
+static const int32_t *group_squares(const struct els_sweep *s, const void *group)
+{
+    return (const int32_t *)group_centres(s, group) + sizes_of(s).centre_values;
+}
+
+static size_t column_values(const struct els_sweep *s)
+{
+    return (size_t)sizes_of(s).columns * BLOCK * LANES;
 }
 
 static size_t work_bytes(const struct els_sweep *s)
 {
-    return column_bytes(s) + 2 * sizes_of(s).square_bytes;
+    return (column_values(s) + 2 * sizes_of(s).pixel_values) * sizeof(int32_t);
+}
+
+/* The biases of plane p in the work area, likewise behind a margin. */
+static const int32_t *work_biases(const struct els_sweep *s, const void *work, int p)
+{
+    return (const int32_t *)work + column_values(s) + (size_t)p * sizes_of(s).pixel_values +
+           BLOCK * LANES;
 }
 
 /* Position t of an axis of length n: wrapped, or −1 outside. */
-static int position(const struct els_sweep *s, int t, int n)
+static inline int position(const struct els_sweep *s, int t, int n)
 {
     if (t >= 0 && t < n)
         return t;
@@ -84,247 +119,385 @@ static int position(const struct els_sweep *s, int t, int n)
 
 /* ---- the noisy image ---- */
 
-/* The largest window sum of |x|: bounds every integer that a sweep can meet. */
-static double largest_window(const struct els_sweep *s, const float *x)
+/* How far (x − ay)² can move while y goes through [−1,1]. */
+static double pixel_range(double x, double a)
 {
-    double most = 0, total = 0, largest = 0;
-    double values = (double)(2 * s->rh + 1) * (2 * s->rw + 1) * s->shape.c;
+    return x >= a ? 4 * a * x : (x + a) * (x + a);
+}
 
-    for (size_t i = 0; i < els_shape_values(s->shape); i++) {
-        total += fabs((double)x[i]);
-        largest = fmax(largest, fabs((double)x[i]));
+/* Σ pixel_range over the rows and channels of one column of the windows around row i. */
+static double column_range(const struct els_sweep *s, const float *x, int i, int column, double a)
+{
+    int h = s->shape.h, w = s->shape.w;
+    double sum = 0;
+
+    for (int t = i - s->rh; t <= i + s->rh; t++) {
+        int row = position(s, t, h);
+
+        for (int c = 0; row >= 0 && c < s->shape.c; c++)
+            sum += pixel_range(fabs((double)x[(c * h + row) * w + column]), a);
     }
-    most = fmin(total * (s->wraps ? 4 : 1), largest * values);
-    return fmax(most, 1e-30);
+    return sum;
+}
+
+/* No two candidates of any query differ by more nats than this: the largest box sum of pixel_range/2β. */
+static double logit_range(const struct els_sweep *s, const float *x)
+{
+    double a = s->scale > 0 ? 2 * s->bias / s->scale : 0, most = 0, column[ELS_MAX_SIDE];
+
+    for (int i = 0; a > 0 && i < s->shape.h; i++) {
+        for (int j = 0; j < s->shape.w; j++)
+            column[j] = column_range(s, x, i, j, a);
+        for (int j = 0; j < s->shape.w; j++) {
+            double sum = 0;
+
+            for (int b = j - s->rw; b <= j + s->rw; b++) {
+                int at = position(s, b, s->shape.w);
+
+                sum += at < 0 ? 0 : column[at];
+            }
+            most = fmax(most, sum);
+        }
+    }
+    return a > 0 ? most * s->bias / (a * a) : 0;
 }
 
 /*
- * How finely must x be kept? With step δ its rounding error is uniform, with standard deviation δ/√12 per value, and a
- * logit's is at most a/β·δ/√12·√(P²C) since |y| ≤ 1. Above ONE_PLANE_ERROR nats two planes are used.
+ * What rounding x to multiples of δ does to the difference of two logits, as a standard error. Candidates that
+ * weigh anything are near x, within about βV + 20β in squared distance, and so near each other.
  */
-#define ONE_PLANE_ERROR 1e-4
-
-static int choose_planes(const struct els_sweep *s, double delta)
+static double logit_error(const struct els_sweep *s, double delta)
 {
-    double values = (double)(2 * s->rh + 1) * (2 * s->rw + 1) * s->shape.c;
+    double values = window_values(s), apart = 2 * sqrt(values);
 
-    return s->scale * delta / sqrt(12.0) * sqrt(values) <= ONE_PLANE_ERROR ? 1 : 2;
+    if (s->bias > 0)
+        apart = fmin(apart, 2 * sqrt((values + 20) / (2 * s->bias)));
+    return s->scale * delta / sqrt(12.0) * apart;
 }
 
-/* δ of the first plane: int16 must hold x, and int32 twice the largest |⟨xi, u8⟩| + bias. */
-static double choose_delta(const struct els_sweep *s, const float *x)
+/* The largest |⟨x, y⟩|·β/a of any column of any window: it bounds the column sums. */
+static double largest_column(const struct els_sweep *s, const float *x)
 {
-    double largest = 1e-30, window = largest_window(s, x);
-    double values = (double)(2 * s->rh + 1) * (2 * s->rw + 1) * s->shape.c;
-    double a = 2.0 * s->bias / s->scale; /* a²/2β over a/β, doubled */
+    int h = s->shape.h, w = s->shape.w;
+    double most = 0;
+
+    for (int i = 0; i < h; i++)
+        for (int j = 0; j < w; j++) {
+            double sum = 0;
+
+            for (int t = i - s->rh; t <= i + s->rh; t++) {
+                int row = position(s, t, h);
+
+                for (int c = 0; row >= 0 && c < s->shape.c; c++)
+                    sum += fabs((double)x[(c * h + row) * w + j]);
+            }
+            most = fmax(most, sum);
+        }
+    return most;
+}
+
+/* Largest k in 0 … most with nats·log2(e)·2^k < limit. */
+static int choose_fraction(double nats, double limit, int most)
+{
+    int k = most;
+
+    while (k > 0 && ldexp(nats * M_LOG2E, k) >= limit)
+        k--;
+    return k;
+}
+
+static int min_of(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+/* See "Numbers" in kernel_sweep.h. */
+static void choose_units(const struct els_sweep *s, const float *x, struct query_header *head)
+{
+    double per_one = s->scale / 127.5; /* nats per unit of x and of u8 */
+    double alive = ((1 << ALIVE_BITS) + 1) * M_LN2, largest = 0, range, column;
+    int fine;
 
     for (size_t i = 0; i < els_shape_values(s->shape); i++)
         largest = fmax(largest, fabs((double)x[i]));
-    /* ⟨xi, u8⟩ ≤ 128·window/δ; the bias in the same units is a/2·‖y‖²·127.5/δ ≤ a/2·values·127.5/δ. */
-    return fmax(largest / 32700.0, (128.0 * window + 64.0 * a * values) / (double)(1 << 29));
+    range = logit_range(s, x) + alive;
+    column = largest_column(s, x) * per_one * 128;
+    fine = min_of(choose_fraction(largest * per_one, MAX_HIGH << PAIR_BITS, 31),
+                  choose_fraction(column, 0x1.fp30, 31));
+    head->planes = 1;
+    head->bits = PAIR_BITS;
+    head->fraction = min_of(choose_fraction(range, 0x1.fp30, 23), fine);
+    if (logit_error(s, per_one > 0 ? ldexp(M_LN2, -fine) / per_one : 0) > ONE_PLANE_ERROR) {
+        head->planes = 2;
+        head->bits = 15;
+        while (((int64_t)window_values(s) << (head->bits + 8)) >= 1 << 29)
+            head->bits--;
+        head->fraction = min_of(choose_fraction(largest * per_one, ldexp(MAX_HIGH, head->bits), 22),
+                                choose_fraction(range, ldexp(0x1.fp30, head->bits), 22));
+        fine = head->fraction + 15 - head->bits;
+    }
+    head->shift = fine - head->fraction;
+    head->unit = ldexp(M_LN2, -head->fraction);
+    head->per_one = per_one / ldexp(M_LN2, -fine);
+    head->bias = s->bias / (255.0 * 255.0) / head->unit;
+    head->cut = (int64_t)(s->cut / head->unit);
 }
 
-/* Bits of the second plane: as many as leave int32 room for twice a window of lo·u8, |lo| ≤ 2^(b−1). */
-static int choose_low_bits(const struct els_sweep *s)
-{
-    int64_t values = (int64_t)(2 * s->rh + 1) * (2 * s->rw + 1) * s->shape.c;
-    int bits = MAX_LOW_BITS;
-
-    while ((values << (bits - 1)) * 128 > 1 << 29)
-        bits--;
-    return bits;
-}
-
-/* x(t, column) as an integer of `plane`; t and column may lie outside. */
-static int plane_value(const struct els_sweep *s, const float *x, double delta, int bits, int plane,
-                       int c, int t, int column)
-{
-    int row = position(s, t, s->shape.h), col = position(s, column, s->shape.w);
-    int64_t fine;
-    int high;
-
-    if (row < 0 || col < 0)
-        return 0;
-    x += ((size_t)c * (size_t)s->shape.h + (size_t)row) * (size_t)s->shape.w + (size_t)col;
-    fine = llrint((double)*x / delta * (1 << bits));
-    high = (int)((fine + (1 << bits >> 1)) >> bits);
-    return plane == 0 ? high : (int)(fine - (int64_t)high * (1 << bits));
-}
-
-static int32_t pack(int first, int second)
+static int32_t pack(int64_t first, int64_t second)
 {
     return (int32_t)((uint32_t)(uint16_t)first | (uint32_t)(uint16_t)second << 16);
+}
+
+/* x at row t and a column, either of which may lie outside, in integers: x/δ. */
+static int64_t x_value(const struct els_sweep *s, const float *x, double per_one, int c, int t,
+                       int column)
+{
+    int row = position(s, t, s->shape.h), col = position(s, column, s->shape.w);
+
+    return row < 0 || col < 0
+               ? 0
+               : llrint((double)x[(c * s->shape.h + row) * s->shape.w + col] * per_one);
+}
+
+/* The pairs of plane p for x = high·2^bits + low, or high·2^(bits + shift) + low; y's pair is (y·2^7, y). */
+static int32_t x_pair(const struct query_header *head, int p, int64_t x, int sign)
+{
+    int bits = head->bits + (head->planes == 1 ? 0 : head->shift);
+    int64_t high = x >> bits, low = x - (high << bits);
+
+    if (head->planes == 1)
+        return pack(sign * high, sign * low);
+    return pack(0, sign * (p == 0 ? high : low));
 }
 
 static void prepare_query(const struct els_sweep *s, const float *x, void *query)
 {
     struct query_header *head = query;
     struct sizes z = sizes_of(s);
-    double delta = choose_delta(s, x), fine;
-    int p = 2 * s->rh + 1;
-    int32_t *out = (int32_t *)((char *)query + 64);
+    int32_t *out = (int32_t *)((char *)query + HEADER_BYTES);
 
-    head->planes = choose_planes(s, delta);
-    head->low_bits = head->planes == 1 ? 0 : choose_low_bits(s);
-    fine = delta / (1 << head->low_bits);
-    head->unit = s->scale * fine / 127.5;
-    head->gain[0] = (float)(s->scale * delta / 127.5 * M_LOG2E);
-    head->gain[1] = (float)(head->unit * M_LOG2E);
-    head->bias = s->bias / (255.0 * 255.0) / head->unit;
-    for (int plane = 0; plane < head->planes; plane++) {
-        int32_t *pairs = out + (size_t)plane * 2 * z.x_values, *news = pairs + z.x_values;
+    choose_units(s, x, head);
+    head->x_size = z.x_values;
+    for (int p = 0; p < head->planes; p++)
+        for (int sign = 1; sign >= -1; sign -= 2)
+            for (int t = -s->rh; t <= s->shape.h + s->rh; t++)
+                for (int c = 0; c < s->shape.c; c++)
+                    for (int j = -s->rw; j < s->shape.w + s->rw; j++) {
+                        int64_t v = t == s->shape.h + s->rh ? 0 : x_value(s, x, head->per_one, c, t, j);
 
-        for (int t = -s->rh; t < s->shape.h + s->rh; t++)
-            for (int c = 0; c < s->shape.c; c++)
-                for (int j = -s->rw; j < s->shape.w + s->rw; j++) {
-                    int enters = plane_value(s, x, delta, head->low_bits, plane, c, t, j);
-                    int leaves = t - p < -s->rh
-                                     ? 0
-                                     : plane_value(s, x, delta, head->low_bits, plane, c, t - p, j);
+                        *out++ = x_pair(head, p, v, sign);
+                    }
+}
 
-                    *pairs++ = pack(enters, leaves);
-                    *news++ = pack(enters, 0);
-                }
-    }
+/* Row t of the noisy image for plane p, entering or leaving; t past the border is a row of zeros. */
+static const int32_t *x_row(const struct els_sweep *s, const void *query, int p, int leaves, int t)
+{
+    const struct query_header *head = query;
+    const int32_t *all = (const int32_t *)((const char *)query + HEADER_BYTES);
+    size_t row = (size_t)s->shape.c * (size_t)(s->shape.w + 2 * s->rw);
+
+    return all + (size_t)(2 * p + leaves) * head->x_size + (size_t)(t + s->rh) * row;
 }
 
 /* ---- the group ---- */
 
-static int pixel(const struct els_sweep *s, const uint8_t *image, int c, int t, int column)
+static const int32_t *y_row(const struct els_sweep *s, const void *group, int t)
 {
-    int row = position(s, t, s->shape.h), col = position(s, column, s->shape.w);
+    int row = position(s, t, s->shape.h);
 
-    if (row < 0 || col < 0)
-        return 0;
-    return image[((size_t)c * (size_t)s->shape.h + (size_t)row) * (size_t)s->shape.w +
-                 (size_t)col] -
-           128;
+    /* Outside, x is zero, and any row will do. */
+    return (const int32_t *)group +
+           (size_t)(row < 0 ? 0 : row) * (size_t)s->shape.c *
+               (size_t)(s->shape.w + 2 * s->rw + 2 * BLOCK) * LANES;
 }
 
-static void load_pairs(const struct els_sweep *s, const uint8_t *image, int lane, int32_t *y)
+/* One row of one channel: pairs with borders and margins, and centres. pixel: [W][LANES]. */
+static void spread_row(const struct els_sweep *s, const int8_t *pixel, int32_t *y, float *centre)
 {
-    struct sizes z = sizes_of(s);
-    int p = 2 * s->rh + 1;
+    int w = s->shape.w;
 
-    for (int t = 0; t < z.rows; t++)
-        for (int c = 0; c < s->shape.c; c++)
-            for (int j = 0; j < z.columns; j++) {
-                size_t at = ((size_t)t * (size_t)s->shape.c + (size_t)c) * (size_t)z.y_columns +
-                            (size_t)(j + BLOCK);
-                int enters = pixel(s, image, c, t - s->rh, j - s->rw);
-                int leaves = t < p ? 0 : pixel(s, image, c, t - s->rh - p, j - s->rw);
+    for (int j = -s->rw - BLOCK; j < w + s->rw + BLOCK; j++, y += LANES) {
+        int at = j >= 0 && j < w ? j : s->wraps ? (j % w + w) % w : -1;
 
-                y[at * LANES + (size_t)lane] = pack(enters, -leaves);
-            }
-}
+        for (int l = 0; at >= 0 && l < LANES; l++) {
+            int v = pixel[at * LANES + l];
 
-static void load_centres(const struct els_sweep *s, const uint8_t *image, int lane, float *centre)
-{
-    for (int k = 0; k < s->shape.h; k++)
-        for (int c = 0; c < s->shape.c; c++)
-            for (int l = 0; l < s->shape.w; l++)
-                centre[(((size_t)k * (size_t)s->shape.c + (size_t)c) * (size_t)s->shape.w +
-                        (size_t)l) *
-                           LANES +
-                       (size_t)lane] = (float)pixel(s, image, c, k, l) + 0.5f;
-}
-
-/* (2u − 255)² summed over channels, inside the image or wrapped; 0 where the window is clipped. */
-static void add_square(const struct els_sweep *s, const float *centre, int t, int column, int sign,
-                       int32_t *out)
-{
-    int row = position(s, t, s->shape.h), col = position(s, column, s->shape.w);
-
-    if (row < 0 || col < 0)
-        return;
-    for (int c = 0; c < s->shape.c; c++) {
-        const float *v =
-            centre +
-            (((size_t)row * (size_t)s->shape.c + (size_t)c) * (size_t)s->shape.w + (size_t)col) *
-                LANES;
-
-        for (int l = 0; l < LANES; l++) {
-            int32_t y = (int32_t)(2.0f * v[l]);
-
-            out[l] += sign * y * y;
+            y[l] = (int32_t)((uint32_t)v << 16 | ((uint32_t)v << PAIR_BITS & 0xffff));
         }
+        for (int l = 0; at < 0 && l < LANES; l++)
+            y[l] = 0;
     }
+    for (int j = 0; j < w * LANES; j++)
+        centre[j] = (float)pixel[j] + 0.5f;
+}
+
+/* Adds (2u − 255)² of one row of one channel. */
+static void add_squares(int n, const int8_t *restrict pixel, int32_t *restrict square)
+{
+    for (int j = 0; j < n; j++) {
+        int32_t v = 2 * pixel[j] + 1;
+
+        square[j] += v * v;
+    }
+}
+
+/* column[j] ± the squares of window row t. */
+static void slide_squares(const struct els_sweep *s, const int32_t *pixel_square, int t, int sign,
+                          int32_t *restrict column)
+{
+    int row = position(s, t, s->shape.h), n = s->shape.w * LANES;
+
+    pixel_square += (ptrdiff_t)row * n;
+    for (int j = 0; row >= 0 && j < n; j++)
+        column[j] += sign * pixel_square[j];
 }
 
 /* Σ over the window of every source: sliding down each column, then along each row. Exact. */
-static void window_squares(const struct els_sweep *s, const float *centre, int32_t *square)
+static void window_squares(const struct els_sweep *s, const int32_t *pixel_square, int32_t *square)
 {
-    int h = s->shape.h, w = s->shape.w;
-    int32_t row[ELS_MAX_SIDE * 3]
-               [LANES]; /* one row of column sums with its borders: W + 2rw ≤ 3W */
-    int columns = w + 2 * s->rw;
+    int w = s->shape.w;
+    int32_t column[ELS_MAX_SIDE * LANES];
 
-    memset(row, 0, sizeof(row[0]) * (size_t)columns);
-    for (int j = 0; j < columns; j++)
-        for (int t = -s->rh; t < s->rh; t++)
-            add_square(s, centre, t, j - s->rw, 1, row[j]);
-    for (int k = 0; k < h; k++) {
+    memset(column, 0, sizeof(*column) * (size_t)(w * LANES));
+    for (int t = -s->rh; t < s->rh; t++)
+        slide_squares(s, pixel_square, t, 1, column);
+    for (int k = 0; k < s->shape.h; k++, square += w * LANES) {
         int32_t sum[LANES] = {0};
 
-        for (int j = 0; j < columns; j++) {
-            add_square(s, centre, k + s->rh, j - s->rw, 1, row[j]);
-            for (int l = 0; l < LANES; l++)
-                sum[l] += row[j][l] - (j > 2 * s->rw ? row[j - 2 * s->rw - 1][l] : 0);
-            if (j >= 2 * s->rw)
-                memcpy(square + ((size_t)k * (size_t)w + (size_t)(j - 2 * s->rw)) * LANES, sum,
-                       sizeof(sum));
+        slide_squares(s, pixel_square, k + s->rh, 1, column);
+        for (int j = -s->rw; j < w + s->rw; j++) {
+            int in = position(s, j, w), out = position(s, j - 2 * s->rw - 1, w);
+
+            for (int l = 0; in >= 0 && l < LANES; l++)
+                sum[l] += column[in * LANES + l];
+            for (int l = 0; j > s->rw && out >= 0 && l < LANES; l++)
+                sum[l] -= column[out * LANES + l];
+            if (j >= s->rw)
+                memcpy(square + (j - s->rw) * LANES, sum, sizeof(sum));
         }
-        for (int j = 0; j < columns; j++)
-            add_square(s, centre, k - s->rh, j - s->rw, -1, row[j]);
+        slide_squares(s, pixel_square, k - s->rh, -1, column);
     }
 }
 
+/* Lanes beyond `count` repeat the first image; the engine leaves them out of its sums. */
 static void prepare_group(const struct els_sweep *s, const int64_t *images, int count, void *group)
 {
-    struct sizes z = sizes_of(s);
-    int32_t *y = group;
-    float *centre = (float *)((char *)group + z.y_bytes);
-    int32_t *square = (int32_t *)((char *)centre + z.centre_bytes);
-    size_t values = els_shape_values(s->shape);
+    int w = s->shape.w, y_row_values = (w + 2 * s->rw + 2 * BLOCK) * LANES;
+    size_t plane = (size_t)s->shape.h * (size_t)w;
+    const uint8_t *bank = els_bank_images(s->bank);
+    int32_t *y = group, *square = (int32_t *)group_squares(s, group);
+    int32_t *pixel_square = square + sizes_of(s).pixel_values;
+    float *centre = (float *)group_centres(s, group);
+    int8_t pixel[ELS_MAX_SIDE * LANES];
 
-    memset(group, 0, group_bytes(s));
-    for (int lane = 0; lane < count; lane++) {
-        const uint8_t *image =
-            (const uint8_t *)els_bank_images(s->bank) + (size_t)images[lane] * values;
+    /* What is not a candidate weighs 0, and must be finite for 0 times it to be 0. */
+    memset(centre - BLOCK * LANES, 0, BLOCK * LANES * sizeof(*centre));
+    memset(centre + plane * (size_t)s->shape.c * LANES, 0, BLOCK * LANES * sizeof(*centre));
+    memset(pixel_square, 0, plane * LANES * sizeof(*pixel_square));
+    for (int k = 0; k < s->shape.h; k++)
+        for (int c = 0; c < s->shape.c; c++, y += y_row_values, centre += w * LANES) {
+            for (int lane = 0; lane < LANES; lane++) {
+                int64_t image = images[lane < count ? lane : 0];
+                const uint8_t *row =
+                    bank + ((size_t)image * (size_t)s->shape.c + (size_t)c) * plane + (size_t)(k * w);
 
-        load_pairs(s, image, lane, y);
-        load_centres(s, image, lane, centre);
-    }
-    window_squares(s, centre, square);
-    /* An empty lane must never weigh anything: a square that no window can have marks it. */
-    for (size_t q = 0; q < (size_t)s->shape.h * (size_t)s->shape.w; q++)
-        for (int lane = count; lane < LANES; lane++)
-            square[q * LANES + (size_t)lane] = -1;
+                for (int j = 0; j < w; j++)
+                    pixel[j * LANES + lane] = (int8_t)(row[j] - 128);
+            }
+            spread_row(s, pixel, y, centre);
+            add_squares(w * LANES, pixel, pixel_square + (size_t)k * (size_t)(w * LANES));
+        }
+    window_squares(s, pixel_square, square);
 }
 
-/* Biases of all sources in the query's units: high and low part; an empty lane gets one that no logit survives. */
+/* ---- one query and one group ---- */
+
+/* The logit of source (k, l) of the group's first image for query (i, j), in integers, from the definition. */
+static int64_t first_logit(const struct els_sweep *s, const void *query, const void *group, int i,
+                           int j, int k, int l)
+{
+    const struct query_header *head = query;
+    int columns = s->shape.w + 2 * s->rw;
+    int64_t high = 0, low = 0, bias;
+
+    for (int t = -s->rh; t <= s->rh; t++)
+        for (int c = 0; c < s->shape.c; c++) {
+            const int32_t *x0 = x_row(s, query, 0, 0, i + t) + c * columns + j;
+            const int32_t *x1 = x0 + 2 * head->x_size;
+            const int32_t *y = y_row(s, group, k + t) +
+                               (ptrdiff_t)(c * (columns + 2 * BLOCK) + l + BLOCK) * LANES;
+
+            for (int b = 0; b <= 2 * s->rw; b++) {
+                int64_t v = y[b * LANES] >> 16;
+
+                high += (head->planes == 1 ? (int16_t)x0[b] : x0[b] >> 16) * v;
+                low += (head->planes == 1 ? x0[b] >> 16 : x1[b] >> 16) * v;
+            }
+        }
+    bias = (int64_t)((double)group_squares(s, group)[(k * s->shape.w + l) * LANES] * head->bias + 0.5);
+    if (head->planes == 1)
+        return (((high << head->bits) + low) >> head->shift) - bias;
+    return (high << head->bits) + (low >> head->shift) - bias;
+}
+
+/* The weights' unit: w = 2·2^(D·2^−k) = e^(l − m), D = l − floor in integers. */
+static double floor_to_m(const struct query_header *head, int64_t floor)
+{
+    return (double)floor * head->unit - M_LN2;
+}
+
+/*
+ * The floors of the band's queries: below them nothing counts. The first is `cut` below the logit of some candidate;
+ * after a flush, `cut` below ln Σ e^l, for that is what a skipped candidate competes with.
+ */
+static void set_floors(const struct els_sweep *s, const void *query, const void *group,
+                       struct els_lanes *lanes)
+{
+    const struct query_header *head = query;
+    int64_t *floor = lanes->floor, least;
+
+    for (int i = s->band_from; i < s->band_to; i++)
+        for (int j = 0; j < s->shape.w; j++, floor++) {
+            size_t q = (size_t)(floor - lanes->floor);
+            int k, l, end;
+
+            if (*floor == ELS_NO_FLOOR) {
+                els_sources_of(s->machine, s->candidates, s->shape.h, s->r, i, &k, &end);
+                k = i < k ? k : i < end ? i : end - 1;
+                els_sources_of(s->machine, s->candidates, s->shape.w, s->r, j, &l, &end);
+                l = j < l ? l : j < end ? j : end - 1;
+                least = first_logit(s, query, group, i, j, k, l) - head->cut;
+            } else if (lanes->log_total[q] > -INFINITY) {
+                least = (int64_t)(lanes->log_total[q] / head->unit) - head->cut;
+            } else {
+                continue;
+            }
+            *floor = least > *floor ? least : *floor;
+            lanes->log_total[q] = -INFINITY;
+            lanes->m[q] = floor_to_m(head, *floor);
+        }
+}
+
+/* Biases of all sources in the query's integers, and the floors. */
 static void begin(const struct els_sweep *s, const void *query, const void *group, void *work,
                   struct els_lanes *lanes)
 {
     const struct query_header *head = query;
-    struct sizes z = sizes_of(s);
-    const int32_t *square = (const int32_t *)((const char *)group + z.y_bytes + z.centre_bytes);
-    int32_t *bias = (int32_t *)((char *)work + column_bytes(s));
-    int bits = head->low_bits;
-    double factor = head->bias, coarse = head->unit * (1 << bits);
-    size_t band = (size_t)(s->band_to - s->band_from) * (size_t)s->shape.w;
+    const int32_t *restrict square = group_squares(s, group);
+    int32_t *restrict high = (int32_t *)work_biases(s, work, 0);
+    int32_t *restrict low = (int32_t *)work_biases(s, work, 1);
+    int bits = head->planes == 1 ? 0 : head->bits, n = s->shape.h * s->shape.w * LANES;
+    double factor = head->bias;
 
-    for (size_t q = 0; q < band; q++)
-        if (lanes->reference[2 * q] == ELS_NO_REFERENCE)
-            lanes->m[q] = ELS_NO_REFERENCE * coarse;
-    for (size_t q = 0; q < (size_t)s->shape.h * (size_t)s->shape.w; q++)
-        for (int l = 0; l < LANES; l++) {
-            int32_t v = square[q * LANES + (size_t)l];
-            int64_t b = (int64_t)((double)v * factor + 0.5);
+    for (int q = 0; bits == 0 && q < n; q++)
+        high[q] = (int32_t)(int64_t)((double)square[q] * factor + 0.5);
+    for (int q = 0; bits > 0 && q < n; q++) {
+        int64_t b = (int64_t)((double)square[q] * factor + 0.5);
 
-            bias[2 * q * LANES + (size_t)l] = v < 0 ? 1 << 30 : (int32_t)(b >> bits);
-            bias[(2 * q + 1) * LANES + (size_t)l] = v < 0 ? 0 : (int32_t)(b & ((1 << bits) - 1));
-        }
+        high[q] = (int32_t)(b >> bits);
+        low[q] = (int32_t)(b & ((1 << bits) - 1));
+    }
+    set_floors(s, query, group, lanes);
 }
 
 #endif

@@ -58,8 +58,8 @@ static void reset_lanes(const struct els_pass *pass, const struct els_sweep *s,
     memset(lanes->sum, 0, els_pass_lane_floats(pass, s) * sizeof(float));
     for (size_t q = 0; q < pixels; q++) {
         lanes->m[q] = -INFINITY;
-        lanes->reference[2 * q] = ELS_NO_REFERENCE;
-        lanes->reference[2 * q + 1] = 0;
+        lanes->floor[q] = ELS_NO_FLOOR;
+        lanes->log_total[q] = -INFINITY;
     }
 }
 
@@ -91,6 +91,7 @@ static void flush(const struct els_pass *pass, const struct els_sweep *s, struct
             v[c] = unit * sum_lanes(sum + (1 + c) * n, full);
         els_posterior_add(part, q, lanes->m[translates ? 0 : q], sum_lanes(shared, full),
                           s->entropy ? sum_lanes(shared + (s->slots - 1) * n, full) : 0, v);
+        lanes->log_total[q] = part->m[q] + log(part->s[q]);
     }
     memset(lanes->sum, 0, els_pass_lane_floats(pass, s) * sizeof(float));
 }
@@ -159,7 +160,8 @@ static void free_worker(struct worker *w, int64_t count)
     for (int64_t i = 0; w->lanes && i < count; i++) {
         free(w->lanes[i].m);
         free(w->lanes[i].sum);
-        free(w->lanes[i].reference);
+        free(w->lanes[i].floor);
+        free(w->lanes[i].log_total);
     }
     free(w->lanes);
     free(w->group);
@@ -189,8 +191,9 @@ static int new_worker(const struct els_pass *pass, struct worker *w)
 
         w->lanes[i].m = els_alloc_array(els_pass_part_pixels(s), sizeof(double));
         w->lanes[i].sum = els_alloc_aligned(els_pass_lane_floats(pass, s), sizeof(float));
-        w->lanes[i].reference = els_alloc_array(els_pass_part_pixels(s), 2 * sizeof(int32_t));
-        if (!w->lanes[i].m || !w->lanes[i].sum || !w->lanes[i].reference)
+        w->lanes[i].floor = els_alloc_array(els_pass_part_pixels(s), sizeof(int64_t));
+        w->lanes[i].log_total = els_alloc_array(els_pass_part_pixels(s), sizeof(double));
+        if (!w->lanes[i].m || !w->lanes[i].sum || !w->lanes[i].floor || !w->lanes[i].log_total)
             return ELS_ENOMEM;
     }
     return 0;
