@@ -1,0 +1,26 @@
+/*
+ * A file of API keys. No token that is shorter than a key may be found in one that passes.
+ */
+#include <sys/stat.h>
+
+#include "apikeys.h"
+#include "fuzz.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    char path[32], name[SRV_APIKEY_NAME];
+    int fd = fuzz_file(data, size, path);
+    struct srv_apikeys *keys = NULL;
+    struct els_error err = {0};
+
+    FUZZ_CHECK(fchmod(fd, 0600) == 0);
+    if (srv_apikeys_open(&keys, path, &err) == 0) {
+        FUZZ_CHECK(srv_apikeys_count(keys) > 0 && srv_apikeys_name(keys, 0)[0]);
+        FUZZ_CHECK(!srv_apikeys_find(keys, "no key", name));
+    } else {
+        FUZZ_CHECK(err.message[0]);
+    }
+    srv_apikeys_free(keys);
+    close(fd);
+    return 0;
+}

@@ -1,0 +1,71 @@
+/*
+ * A request's head as it comes out of libmicrohttpd: the request line and header fields, each on a
+ * line of its own, go through the framing checks, the URI, the router and content negotiation. A
+ * head that passes must name one length at most and a host that is ours.
+ */
+#include <string.h>
+#include <strings.h>
+
+#include "accept.h"
+#include "api_meta.h"
+#include "assets.h"
+#include "banks.h"
+#include "connection.h"
+#include "fuzz.h"
+#include "jobs.h"
+
+static const struct srv_route *const tables[] = {srv_meta_routes, srv_banks_routes, srv_jobs_routes,
+                                                 srv_assets_routes, NULL};
+static const struct srv_policy policy = {"els.example", "https://notebook.example"};
+
+static void check_passed(const struct srv_framing *framing)
+{
+    FUZZ_CHECK(framing->lengths + framing->codings <= 1 && framing->hosts <= 1);
+    FUZZ_CHECK(!framing->bad_name && !framing->bad_length && !framing->bad_coding);
+}
+
+static void route(const char *method, const char *uri)
+{
+    struct srv_request req = {0};
+
+    if (srv_request_parse_uri(&req, uri)) {
+        srv_router_find(tables, method, req.path, &req.match);
+        FUZZ_CHECK(!req.match.route || req.match.pattern);
+        for (size_t i = 0; i < req.match.num_args; i++)
+            FUZZ_CHECK(strlen(req.match.args[i]) < SRV_MAX_ARG);
+        srv_request_query(&req, "limit");
+    }
+    free(req.arguments);
+    free(req.uri);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static const char *const offers[] = {"application/json", "image/png", "application/x-npy", NULL};
+    char *text = strndup((const char *)data, size), *rest = text, *line;
+    const char *method, *uri, *version;
+    struct srv_framing framing = {0};
+    struct srv_verdict verdict;
+
+    FUZZ_CHECK(text);
+    line = strsep(&rest, "\n");
+    method = strsep(&line, " ");
+    uri = strsep(&line, " ");
+    version = line ? line : "HTTP/1.1";
+    while ((line = strsep(&rest, "\n"))) {
+        char *name = strsep(&line, ":");
+        const char *value = line ? line + strspn(line, " ") : "";
+
+        srv_framing_field(&framing, name, value);
+        if (strcasecmp(name, "Accept") == 0)
+            srv_accept_best(value, offers);
+    }
+    if (srv_framing_check(&framing, version, &policy, &verdict))
+        check_passed(&framing);
+    else
+        FUZZ_CHECK(verdict.status >= 400 && verdict.code && verdict.detail[0]);
+    if (uri)
+        route(method, uri);
+    free(text);
+    return 0;
+}
