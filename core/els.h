@@ -32,6 +32,7 @@
 #include "bank.h"
 #include "calibrate.h"
 #include "compare.h"
+#include "consistency.h"
 #include "engine.h"
 #include "error.h"
 #include "import.h"
