@@ -47,6 +47,7 @@
 #include "safetensors.h"
 #include "sampler.h"
 #include "scale.h"
+#include "scale_auto.h"
 #include "schedule.h"
 #include "synth.h"
 #include "tensor.h"
