@@ -50,7 +50,7 @@ static void get_job(struct srv_request *req, struct srv_response *res)
     srv_response_header(res, "Vary", "Accept");
     if (strcmp(type, SRV_JSON_TYPE) == 0) {
         if (srv_results_find(req, res, id, &record))
-            srv_results_json(res, 200, &record);
+            srv_results_json(req, res, 200, &record);
     } else if (srv_results_find_succeeded(req, res, id, &record)) {
         srv_results_answer(req, res, &record, type);
     }
@@ -209,7 +209,7 @@ static void delete_live(struct srv_request *req, struct srv_response *res, struc
         return;
     }
     if (srv_jobs_live_record(jobs_of(req), job, &record) == 0)
-        srv_results_json(res, status == 0 ? 200 : 202, &record);
+        srv_results_json(req, res, status == 0 ? 200 : 202, &record);
     else
         srv_problem(res, 500, "out_of_memory", "Memory is out.");
     srv_record_deinit(&record);
@@ -225,7 +225,7 @@ static void delete_ended(struct srv_request *req, struct srv_response *res, cons
     if (!srv_results_find(req, res, id, &record))
         return;
     if (record.status == SRV_CANCELLED) {
-        srv_results_json(res, 200, &record);
+        srv_results_json(req, res, 200, &record);
     } else {
         status = srv_store_remove(jobs_of(req)->store, id, srv_now_ms(), &err);
         if (status == 0)

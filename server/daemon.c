@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "api_meta.h"
+#include "api_science.h"
 #include "apikeys.h"
 #include "assets.h"
 #include "banks.h"
@@ -35,6 +36,7 @@ static const struct srv_route *const tables[] = {
     srv_banks_routes,
     srv_jobs_routes,
     srv_scales_routes,
+    srv_science_routes,
     srv_assets_routes,
     NULL,
 };

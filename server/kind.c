@@ -7,7 +7,7 @@
 
 #include "record.h"
 
-static const struct srv_kind *const kinds[] = {&srv_kind_sample};
+static const struct srv_kind *const kinds[] = {&srv_kind_sample, &srv_kind_denoise};
 
 const struct srv_kind *srv_kind_at(size_t i)
 {

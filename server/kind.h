@@ -56,6 +56,7 @@ struct srv_kind {
     /* Ends with a row without a word; bit i of `outputs` is row i. Row 0 is the main one: what .npy and PNG show. */
     const struct srv_output *outputs;
     bool has_images; /* row 0 is SRV_IMAGES_TENSOR, and each has a PNG */
+    bool tensors_inside; /* small tensors are told in the JSON of the result, too */
 
     /* What depends on several fields, once all have been read: fills in num_steps, cost and what else the kind
      * needs, and adds faults. */
@@ -77,7 +78,7 @@ struct srv_kind {
     double (*certified_error)(const struct srv_run *run);
 };
 
-extern const struct srv_kind srv_kind_sample;
+extern const struct srv_kind srv_kind_sample, srv_kind_denoise;
 
 /* Row i, NULL past the end. */
 const struct srv_kind *srv_kind_at(size_t i);

@@ -255,6 +255,10 @@ struct srv_params *srv_params_free(struct srv_params *p)
     for (size_t i = 0; i < p->num_inputs; i++)
         free(p->inputs[i].values);
     free(p->json);
+    free(p->t);
+    free(p->level);
+    free(p->seeds);
+    free(p->drawn);
     free(p->alpha_bar);
     free(p->exclude_images);
     free(p->exclude_classes);
@@ -296,8 +300,7 @@ char *srv_params_caption(const char *resolved, int index)
     if (!params)
         return NULL;
     json_object_del(params, "client_ref");
-    if (json_is_object(json_object_get(params, "noise")))
-        status |= json_object_set_new(params, "noise", json_string("uploaded"));
+    status |= srv_name_uploads(params);
     if (index >= 0) {
         json_int_t seed = json_integer_value(json_object_get(params, "seed"));
 

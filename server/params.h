@@ -91,6 +91,20 @@ struct srv_params {
     double *alpha_bar; /* the same as spec.alpha_bar */
     int64_t *exclude_images, *exclude_classes;
     int64_t mosaic_top; /* candidates per pixel of a mosaic */
+    /* of kinds that evaluate at given times and scales (params_levels.c) */
+    int num_p, p[ELS_MAX_P_COUNT];
+    int num_t;
+    double *t;                      /* [num_t] owned; NULL: not given */
+    double *level;                  /* [num_t] owned; explicit ᾱ, or NULL */
+    const float *x, *xt, *eps, *x0; /* into `inputs`; NULL: not given */
+    /* of calibrations */
+    int metric, fit;                /* enum els_calibration_metric, enum els_calibration_fit */
+    char save_as[SRV_SCALES_NAME_SIZE]; /* "": do not save */
+    /* of comparisons */
+    const float *images; /* into `inputs` */
+    uint64_t *seeds;     /* [num_seeds] owned; NULL: not given */
+    int64_t num_seeds;
+    float *drawn; /* [num_images,C,H,W] owned: x_T where seeds do not follow each other; the same as spec.x_T */
 };
 
 /* 0; or ELS_EINVAL, ELS_ELIMIT or ELS_ENOMEM, and `faults` holds at least one sentence. What it

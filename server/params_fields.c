@@ -536,6 +536,12 @@ const struct srv_field srv_field_noise_schedule = {
     .doc = "A name, or {\"alpha_bar\": [...]} with num_inference_steps + 1 numbers.",
 };
 
+/* For kinds that have no steps, and so no list of levels. */
+const struct srv_field srv_field_noise_schedule_name = {
+    .name = "noise_schedule", .type = "string", .fallback = "\"cosine\"", .read = srv_read_choice,
+    .target = IN_SPEC(noise_schedule), .choice = schedule_word, .doc = "How t becomes a noise level.",
+};
+
 const struct srv_field srv_field_scales = {
     .name = "scales", .type = "string, integer, array or object", .fallback = "\"auto\"",
     .read = srv_read_scales, .min = 1, .max = ELS_MAX_P,

@@ -36,7 +36,7 @@ struct srv_field {
 /* The rows; a kind lists those that its body may have. */
 extern const struct srv_field srv_field_bank, srv_field_machine, srv_field_candidates, srv_field_label,
     srv_field_num_images, srv_field_num_inference_steps, srv_field_start_step, srv_field_sampler,
-    srv_field_noise_schedule, srv_field_scales, srv_field_seed, srv_field_exclude, srv_field_noise,
+    srv_field_noise_schedule, srv_field_noise_schedule_name, srv_field_scales, srv_field_seed, srv_field_exclude, srv_field_noise,
     srv_field_max_samples, srv_field_tolerance, srv_field_client_ref;
 
 /* The kind's row of that name, or NULL. */
@@ -92,6 +92,26 @@ void srv_found_tensor_deinit(struct srv_found_tensor *found);
 /* Copies it to params->inputs as float32. Floats, finite, at most 10⁴: else a fault that names the field. NULL on
  * failure, else the values. */
 const float *srv_take_tensor(struct srv_reading *r, const char *field, const struct srv_found_tensor *found);
+
+/* A tensor of images [<leads>,C,H,W] with the bank's C, H, W; with one lead also [C,H,W], which means 1. `leads` are
+ * its letters, "B" or "ST"; lead[i] is from 1 to `most`. Taken as srv_take_tensor does; NULL and a fault, or NULL
+ * because there is no bank to compare with. */
+const float *srv_read_images(struct srv_reading *r, const char *field, const json_t *value, const char *leads,
+                             int64_t most, int64_t *lead);
+/* Is the field's tensor given, by value or by its name beside the JSON? */
+bool srv_tensor_is_given(const struct srv_reading *r, const char *field, const json_t *value);
+
+/* ---- times, levels and scales (params_levels.c) ---- */
+
+/* The readers of the fields t and alpha_bar as one number or null, t as a list (or a tensor), alpha_bar as a list
+ * or null, and p. */
+int srv_read_t(struct srv_reading *r, const struct srv_field *f, const json_t *value);
+int srv_read_level(struct srv_reading *r, const struct srv_field *f, const json_t *value);
+int srv_read_times(struct srv_reading *r, const struct srv_field *f, const json_t *value);
+int srv_read_levels(struct srv_reading *r, const struct srv_field *f, const json_t *value);
+int srv_read_p(struct srv_reading *r, const struct srv_field *f, const json_t *value);
+/* Numbers as a JSON list, for the resolved object; NULL when out of memory. */
+json_t *srv_numbers_json(const double *values, size_t n);
 
 /* ---- for the settle() of kinds (params.c) ---- */
 

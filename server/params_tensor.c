@@ -135,52 +135,85 @@ const float *srv_take_tensor(struct srv_reading *r, const char *field, const str
     return values;
 }
 
-/* ---- noise ---- */
+/* ---- images ---- */
 
-/* Does the tensor fit the bank? *n is then its number of images. */
-static bool shape_fits(const struct els_tensor *x, struct els_shape shape, int64_t *n)
+bool srv_tensor_is_given(const struct srv_reading *r, const char *field, const json_t *value)
 {
-    const int64_t *tail = x->ndim == 4 ? x->dims + 1 : x->dims;
+    if (!json_is_null(value))
+        return true;
+    return r->source->tensors && els_safetensors_find(r->source->tensors, field);
+}
 
-    if (x->ndim != 3 && x->ndim != 4)
+/* "[B, 1, 32, 32]" */
+static const char *wanted_shape(const char *leads, struct els_shape shape, char *out, size_t size)
+{
+    size_t used = (size_t)snprintf(out, size, "[");
+
+    for (; *leads && used < size; leads++)
+        used += (size_t)snprintf(out + used, size - used, "%c, ", *leads);
+    if (used < size)
+        snprintf(out + used, size - used, "%d, %d, %d]", shape.c, shape.h, shape.w);
+    return out;
+}
+
+/* Do the dimensions fit? Then lead[i] are the leading ones. */
+static bool shape_fits(const struct els_tensor *x, struct els_shape shape, int leads, int64_t most, int64_t *lead)
+{
+    bool alone = leads == 1 && x->ndim == 3;
+    const int64_t *tail = x->dims + (alone ? 0 : leads);
+
+    if (!alone && x->ndim != leads + 3)
         return false;
-    *n = x->ndim == 4 ? x->dims[0] : 1;
+    for (int i = 0; i < leads; i++) {
+        lead[i] = alone ? 1 : x->dims[i];
+        if (lead[i] < 1 || lead[i] > most)
+            return false;
+    }
     return tail[0] == shape.c && tail[1] == shape.h && tail[2] == shape.w;
 }
 
-int srv_read_noise(struct srv_reading *r, const struct srv_field *f, const json_t *value)
+const float *srv_read_images(struct srv_reading *r, const char *field, const json_t *value, const char *leads,
+                             int64_t most, int64_t *lead)
 {
     struct srv_found_tensor found = SRV_FOUND_TENSOR_INIT;
-    struct els_shape shape = r->params->shape;
-    char text[SRV_VALUE_TEXT], dims[96];
-    int64_t n = 0, max = r->source->limits.max_num_images;
-    int status;
+    char at[96], dims[96], wanted[96];
+    const float *values = NULL;
 
-    if (json_is_string(value) && els_noise_parse(json_string_value(value), &r->params->spec.noise) == 0)
-        return srv_resolve(r, f->name, json_string(json_string_value(value)));
-    if (json_is_string(value) && !(r->source->tensors && els_safetensors_find(r->source->tensors, json_string_value(value))))
-        return srv_fault(r->faults, "/noise",
-                         "noise is \"%.60s\"; it must be torch, numpy, {\"npy_base64\":\"...\"}, or the name of a "
-                         "tensor that the body, as safetensors, holds.",
-                         json_string_value(value));
-    if (!json_is_string(value) && !json_is_object(value))
+    /* Without a bank there is no shape to compare with, and the bank's fault has been told. */
+    if (!r->params->spec.bank)
+        return NULL;
+    if (srv_find_tensor(r, field, value, &found) == 0) {
+        if (shape_fits(&found.tensor, r->params->shape, (int)strlen(leads), most, lead))
+            values = srv_take_tensor(r, field, &found);
+        else
+            srv_fault(r->faults, srv_pointer(at, "", field),
+                      "%s is a tensor of %s %s; it must be F32 %s with %s from 1 to %lld.", field,
+                      els_dtype_name(found.tensor.dtype), els_tensor_shape_text(&found.tensor, dims, sizeof(dims)),
+                      wanted_shape(leads, r->params->shape, wanted, sizeof(wanted)),
+                      leads[1] ? "each of the others" : leads, (long long)most);
+    }
+    srv_found_tensor_deinit(&found);
+    return values;
+}
+
+/* ---- noise ---- */
+
+int srv_read_noise(struct srv_reading *r, const struct srv_field *f, const json_t *value)
+{
+    const char *name = json_string_value(value);
+    char text[SRV_VALUE_TEXT];
+
+    if (name && els_noise_parse(name, &r->params->spec.noise) == 0)
+        return srv_resolve(r, f->name, json_string(name));
+    if (!name && !json_is_object(value))
         return srv_fault(r->faults, "/noise",
                          "noise is %s; it must be torch, numpy, the name of a tensor, or {\"npy_base64\":\"...\"}.",
                          srv_value_text(value, text));
-    /* Without a bank there is no shape to compare with, and the bank's fault has been told. */
-    if (!r->params->spec.bank)
-        return 0;
-    status = srv_find_tensor(r, f->name, value, &found);
-    if (status == 0 && (!shape_fits(&found.tensor, shape, &n) || n < 1 || n > max))
-        status = srv_fault(r->faults, "/noise",
-                           "noise is a tensor of %s %s; it must be F32 [N, %d, %d, %d] with N from 1 to %lld.",
-                           els_dtype_name(found.tensor.dtype),
-                           els_tensor_shape_text(&found.tensor, dims, sizeof(dims)), shape.c, shape.h, shape.w,
-                           (long long)max);
-    if (status == 0) {
-        r->params->spec.x_T = srv_take_tensor(r, f->name, &found);
-        r->noise_images = n;
-    }
-    srv_found_tensor_deinit(&found);
+    if (name && !(r->source->tensors && els_safetensors_find(r->source->tensors, name)))
+        return srv_fault(r->faults, "/noise",
+                         "noise is \"%.60s\"; it must be torch, numpy, {\"npy_base64\":\"...\"}, or the name of a "
+                         "tensor that the body, as safetensors, holds.",
+                         name);
+    r->params->spec.x_T = srv_read_images(r, f->name, value, "N", r->source->limits.max_num_images, &r->noise_images);
     return r->params->spec.x_T ? 0 : ELS_EINVAL;
 }

@@ -94,11 +94,15 @@ static json_t *progress_json(const struct srv_record *record)
                                                                           : json_null());
 }
 
-static json_t *seeds_json(const struct srv_record *record)
+/* Those of a comparison are a list of its parameters; those of a sample follow each other; the rest has none. */
+static json_t *seeds_json(const struct srv_record *record, const json_t *params)
 {
-    json_t *seeds = json_array();
+    json_t *list = json_object_get(params, "seeds"), *seeds;
 
-    for (int64_t i = 0; seeds && i < record->num_images; i++) {
+    if (json_is_array(list))
+        return json_incref(list);
+    seeds = json_array();
+    for (int64_t i = 0; seeds && json_object_get(params, "seed") && i < record->num_images; i++) {
         if (json_array_append_new(seeds, json_integer((json_int_t)record->seed + i)) < 0) {
             json_decref(seeds);
             seeds = NULL;
@@ -107,25 +111,27 @@ static json_t *seeds_json(const struct srv_record *record)
     return seeds;
 }
 
-static json_t *params_json(const struct srv_record *record, enum srv_record_detail detail)
+int srv_name_uploads(json_t *params)
 {
-    json_t *params = text_json(record->params);
+    const char *key;
+    json_t *value;
 
-    if (params && detail == SRV_RECORD_BRIEF && json_is_object(json_object_get(params, "noise")) &&
-        json_object_set_new(params, "noise", json_string("uploaded")) < 0) {
-        json_decref(params);
-        return NULL;
-    }
-    return params;
+    json_object_foreach(params, key, value)
+        if (json_object_get(value, "npy_base64") && json_object_set_new(params, key, json_string("uploaded")) < 0)
+            return -1;
+    return 0;
 }
 
 json_t *srv_record_json(const struct srv_record *record, enum srv_record_detail detail)
 {
-    json_t *json = json_object();
-    int failed = !json;
+    json_t *json = json_object(), *params = text_json(record->params);
+    int failed = !json || !params || (detail == SRV_RECORD_BRIEF && srv_name_uploads(params) < 0);
 
-    if (failed)
+    if (failed) {
+        json_decref(json);
+        json_decref(params);
         return NULL;
+    }
     failed |= json_object_set_new(json, "id", json_string(record->id));
     failed |= json_object_set_new(json, "kind", json_string(record->kind));
     failed |= json_object_set_new(json, "status", json_string(srv_status_name(record->status)));
@@ -135,12 +141,13 @@ json_t *srv_record_json(const struct srv_record *record, enum srv_record_detail 
     failed |= json_object_set_new(json, "queue_position",
                                   record->queue_position ? json_integer(record->queue_position) : json_null());
     failed |= json_object_set_new(json, "progress", progress_json(record));
-    failed |= json_object_set_new(json, "params", params_json(record, detail));
-    failed |= json_object_set_new(json, "seeds", seeds_json(record));
+    failed |= json_object_set(json, "params", params);
+    failed |= json_object_set_new(json, "seeds", seeds_json(record, params));
     if (detail == SRV_RECORD_WHOLE)
         failed |= json_object_set_new(json, "result", text_json(record->result));
     failed |= json_object_set_new(json, "error", text_json(record->error));
     failed |= json_object_set_new(json, "engine", text_json(record->engine));
+    json_decref(params);
     if (failed) {
         json_decref(json);
         return NULL;

@@ -62,12 +62,14 @@ struct srv_record {
 
 enum srv_record_detail {
     SRV_RECORD_WHOLE,
-    SRV_RECORD_BRIEF, /* for lists: no result, and uploaded noise is named, not held */
+    SRV_RECORD_BRIEF, /* for lists: no result, and uploaded tensors are named, not held */
 };
 
 void srv_record_deinit(struct srv_record *record);
 /* A deep copy. ELS_ENOMEM: *out is empty. */
 int srv_record_copy(struct srv_record *out, const struct srv_record *from);
+/* Replaces tensors inside resolved parameters by the word "uploaded". 0, or −1 when memory is out. */
+int srv_name_uploads(json_t *params);
 /* As API.md describes it. A new reference; NULL when out of memory. */
 json_t *srv_record_json(const struct srv_record *record, enum srv_record_detail detail);
 

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base64.h"
 #include "kind.h"
 #include "npy.h"
 #include "params.h"
@@ -17,7 +18,7 @@
 #include "safetensors.h"
 #include "service.h"
 
-enum { MAX_PNG = 256 << 20, MAX_HEADER = 64 << 20 };
+enum { MAX_PNG = 256 << 20, MAX_HEADER = 64 << 20, MAX_INSIDE = 3 << 20 };
 
 const char *const srv_results_types[] = {SRV_JSON_TYPE, SRV_PNG_TYPE, SRV_NPY_TYPE, SRV_SAFETENSORS_TYPE, NULL};
 
@@ -100,26 +101,16 @@ static const struct srv_kind *kind_of(struct srv_response *res, const struct srv
     return kind;
 }
 
-void srv_results_json(struct srv_response *res, int status, const struct srv_record *record)
-{
-    json_t *json = srv_record_json(record, SRV_RECORD_WHOLE);
-
-    if (json)
-        srv_response_json(res, status, json);
-    else
-        srv_problem(res, 500, "out_of_memory", "Memory is out.");
-}
-
 /* ---- pictures ---- */
 
-/* values [n,C,H,W] as a PNG with the parameters of image `index` (−1: of all). */
-static int draw(const struct srv_record *record, const float *values, int64_t n, int index, int zoom,
+/* values [n,C,H,W] as a PNG with the parameters of image `index` (−1: of all). `columns` 0: about a square. */
+static int draw(const struct srv_record *record, const float *values, int64_t n, int columns, int index, int zoom,
                 struct els_buffer *png)
 {
     _cleanup_(els_freep) char *caption = srv_params_caption(record->params, index);
     const char *text[] = {"els", caption};
     struct els_picture picture = {0};
-    int status = caption ? els_picture_from_values(&picture, values, n, record->shape, 0) : ELS_ENOMEM;
+    int status = caption ? els_picture_from_values(&picture, values, n, record->shape, columns) : ELS_ENOMEM;
 
     if (status == 0 && zoom > 1)
         status = els_picture_zoom(&picture, zoom);
@@ -155,7 +146,7 @@ static void answer_part(struct srv_request *req, struct srv_response *res, const
         status = srv_store_read_tensor(jobs_of(req)->store, record->id, tensor, image, (size_t)step * values, values,
                                        x, &err);
     if (status == 0)
-        status = draw(record, x, 1, (int)image, zoom, &png);
+        status = draw(record, x, 1, 1, (int)image, zoom, &png);
     answer_drawn(req, res, record, status, &err, &png);
 }
 
@@ -260,17 +251,24 @@ static int append_data(struct srv_request *req, const struct srv_record *record,
     return status;
 }
 
+/* The buffer's maximum must allow for it. */
+static int append_npy(struct srv_request *req, const struct srv_record *record, const struct srv_output *o,
+                      struct els_buffer *out, struct els_error *err)
+{
+    struct srv_extent extent = srv_record_extent(record);
+    struct els_tensor t = o->describe(&extent);
+    int status = els_npy_write_header(out, t.dtype, t.ndim, t.dims);
+
+    return status == 0 ? append_data(req, record, o, out, err) : status;
+}
+
 static void answer_npy(struct srv_request *req, struct srv_response *res, const struct srv_record *record,
                        const struct srv_output *o)
 {
     struct els_buffer bytes = ELS_BUFFER_INIT(MAX_HEADER + bytes_of(record, o));
-    struct srv_extent extent = srv_record_extent(record);
-    struct els_tensor t = o->describe(&extent);
     struct els_error err = {0};
-    int status = els_npy_write_header(&bytes, t.dtype, t.ndim, t.dims);
+    int status = append_npy(req, record, o, &bytes, &err);
 
-    if (status == 0)
-        status = append_data(req, record, o, &bytes, &err);
     if (status == 0)
         answer_buffer(res, SRV_NPY_TYPE, &bytes);
     else
@@ -323,6 +321,65 @@ void srv_results_tensors(struct srv_request *req, struct srv_response *res, cons
     els_buffer_deinit(&bytes);
 }
 
+/* ---- JSON ---- */
+
+/* One tensor as {"npy_base64":"…"}: 0, or a status. */
+static int add_inside(struct srv_request *req, const struct srv_record *record, const struct srv_output *o,
+                      json_t *result, struct els_error *err)
+{
+    _cleanup_(els_buffer_deinit) struct els_buffer bytes = ELS_BUFFER_INIT(MAX_HEADER + bytes_of(record, o));
+    _cleanup_(els_buffer_deinit) struct els_buffer text = ELS_BUFFER_INIT(2 * bytes.maximum);
+    int status = append_npy(req, record, o, &bytes, err);
+
+    if (status == 0)
+        status = srv_base64_encode(&text, bytes.data, bytes.size);
+    if (status < 0)
+        return status;
+    return json_object_set_new(result, o->tensor,
+                               json_pack("{s:s%}", "npy_base64", (const char *)text.data, text.size)) < 0
+               ? ELS_ENOMEM
+               : 0;
+}
+
+/* The kept tensors into `result`, when they are small; else null, and tensors_url has them. */
+static int add_tensors(struct srv_request *req, const struct srv_record *record, const struct srv_kind *kind,
+                       json_t *result, struct els_error *err)
+{
+    size_t all = 0;
+    int status = 0;
+
+    for (int i = 0; kind->outputs[i].word; i++)
+        all += srv_record_keeps(record, kind, i) ? bytes_of(record, &kind->outputs[i]) : 0;
+    for (int i = 0; kind->outputs[i].word && status == 0; i++) {
+        if (!srv_record_keeps(record, kind, i))
+            continue;
+        if (all <= MAX_INSIDE)
+            status = add_inside(req, record, &kind->outputs[i], result, err);
+        else
+            status = json_object_set_new(result, kind->outputs[i].tensor, json_null()) < 0 ? ELS_ENOMEM : 0;
+    }
+    return status;
+}
+
+void srv_results_json(struct srv_request *req, struct srv_response *res, int status, const struct srv_record *record)
+{
+    const struct srv_kind *kind = srv_kind_find(record->kind);
+    json_t *json = srv_record_json(record, SRV_RECORD_WHOLE);
+    struct els_error err = {0};
+    int read = json ? 0 : ELS_ENOMEM;
+
+    if (read == 0 && kind && kind->tensors_inside && record->status == SRV_SUCCEEDED)
+        read = add_tensors(req, record, kind, json_object_get(json, "result"), &err);
+    if (read == 0) {
+        srv_response_json(res, status, json);
+    } else {
+        json_decref(json);
+        srv_results_reading_failed(req, res, record, read, &err);
+    }
+}
+
+/* ---- anything ---- */
+
 /* All images of the kind's main output in one picture. */
 static void answer_grid(struct srv_request *req, struct srv_response *res, const struct srv_record *record,
                         const struct srv_output *o)
@@ -331,10 +388,11 @@ static void answer_grid(struct srv_request *req, struct srv_response *res, const
     struct els_buffer png = ELS_BUFFER_INIT(MAX_PNG);
     struct els_error err = {0};
     int64_t n = (int64_t)(bytes_of(record, o) / sizeof(float) / els_shape_values(record->shape));
+    int columns = o->image_axis == 1 && record->depth > 1 ? (int)record->num_images : 0; /* a row per scale */
     int status = append_data(req, record, o, &values, &err);
 
     if (status == 0)
-        status = draw(record, (const float *)(const void *)values.data, n, -1, 1, &png);
+        status = draw(record, (const float *)(const void *)values.data, n, columns, -1, 1, &png);
     els_buffer_deinit(&values);
     if (status == ELS_ELIMIT) {
         srv_problem(res, 406, "grid_too_large", "The images do not fit into one PNG; fetch them one by one, or as "
@@ -351,7 +409,7 @@ void srv_results_answer(struct srv_request *req, struct srv_response *res, const
     const struct srv_kind *kind;
 
     if (strcmp(type, SRV_JSON_TYPE) == 0) {
-        srv_results_json(res, 200, record);
+        srv_results_json(req, res, 200, record);
         return;
     }
     kind = kind_of(res, record);

@@ -27,8 +27,8 @@ bool srv_results_find(struct srv_request *req, struct srv_response *res, const c
 bool srv_results_find_succeeded(struct srv_request *req, struct srv_response *res, const char *id,
                                 struct srv_record *out);
 
-/* The job as JSON, with any status. */
-void srv_results_json(struct srv_response *res, int status, const struct srv_record *record);
+/* The job as JSON, with any status; small tensors inside, of a kind that says so. */
+void srv_results_json(struct srv_request *req, struct srv_response *res, int status, const struct srv_record *record);
 /* A succeeded job as one of srv_results_types. */
 void srv_results_answer(struct srv_request *req, struct srv_response *res, const struct srv_record *record,
                         const char *type);

@@ -11,7 +11,7 @@
 
 #include "clock.h"
 #include "json_body.h"
-#include "params.h"
+#include "params_fields.h"
 #include "results.h"
 #include "service.h"
 #include "sha256.h"
@@ -41,10 +41,19 @@ static bool read_safetensors(struct srv_request *req, struct srv_response *res, 
     struct els_error err = {0};
     size_t size;
     const void *bytes = srv_request_body(req, &size);
+    char pointer[96];
     const char *params;
+    int status;
 
-    if (els_safetensors_parse(&s->tensors, bytes, size, &err) < 0) {
-        srv_problem(res, 400, "bad_safetensors", "%s", err.message);
+    status = els_safetensors_parse(&s->tensors, bytes, size, &err);
+    if (status == ELS_ENOMEM) {
+        srv_problem(res, 500, "out_of_memory", "Memory is out.");
+        return false;
+    }
+    if (status < 0) {
+        srv_problem(res, 422, "bad_safetensors", "The body is not whole safetensors: %s.", err.message);
+        srv_problem_error(res, strcmp(err.field, "safetensors") == 0 ? "" : srv_pointer(pointer, "", err.field), "%s",
+                          err.message);
         return false;
     }
     params = els_safetensors_metadata(s->tensors, "params");
@@ -257,7 +266,7 @@ static void answer_ended(struct srv_request *req, struct srv_response *res, cons
     const char *detail = json_string_value(json_object_get(error, "detail"));
 
     if (!type)
-        srv_results_json(res, 200, record);
+        srv_results_json(req, res, 200, record);
     else if (record->status == SRV_SUCCEEDED)
         srv_results_answer(req, res, record, type);
     else if (record->status == SRV_FAILED)
@@ -280,7 +289,7 @@ static void answer(struct srv_request *req, struct srv_response *res, const stru
     } else {
         snprintf(location, sizeof(location), "/v1/jobs/%s", record.id);
         srv_response_header(res, "Location", location);
-        srv_results_json(res, 202, &record);
+        srv_results_json(req, res, 202, &record);
     }
     srv_record_deinit(&record);
 }

@@ -1,0 +1,17 @@
+/*
+ * The routes of what a theory is for beyond pictures. Handlers run in the back room; submit.c makes the jobs, and the
+ * kinds compute them.
+ */
+#include "api_science.h"
+
+#include "submit.h"
+
+static void post_denoise(struct srv_request *req, struct srv_response *res)
+{
+    srv_post_and_wait(req, res, &srv_kind_denoise);
+}
+
+const struct srv_route srv_science_routes[] = {
+    {"POST", "/v1/denoise", post_denoise, 0},
+    {0},
+};
