@@ -65,7 +65,7 @@ int els_buffer_extend(struct els_buffer *b, size_t n, void **out)
 
     if (r < 0)
         return r;
-    *out = b->data + b->size;
+    *out = b->data ? b->data + b->size : NULL; /* nothing was ever asked for: n is 0 */
     b->size += n;
     return 0;
 }

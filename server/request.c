@@ -29,14 +29,14 @@ static const char *strip_authority(const char *uri)
     return rest ? rest + strcspn(rest, "/?") : uri;
 }
 
-/* Decodes "a=1&b=2" into name NUL value NUL …, which is never longer than the query and two NULs.
- */
+/* Decodes "a=1&b=2" into name NUL value NUL …: an argument of n bytes becomes at most n + 2, and has
+ * at least one. */
 static bool parse_query(struct srv_request *req)
 {
-    size_t space = strlen(req->query) + 2, used = 0;
+    size_t space = 3 * strlen(req->query), used = 0;
     const char *s = req->query;
 
-    req->arguments = els_alloc_array(space + 1, 1);
+    req->arguments = els_alloc_array(space, 1);
     if (!req->arguments)
         return false;
     while (*s) {
@@ -48,7 +48,7 @@ static bool parse_query(struct srv_request *req)
         if (n) {
             used += strlen(req->arguments + used) + 1;
             if (!srv_percent_decode(value, (size_t)(s + n - value), req->arguments + used,
-                                    space + 1 - used, true))
+                                    space - used, true))
                 return false;
             used += strlen(req->arguments + used) + 1;
         }
