@@ -115,7 +115,8 @@ static void fail_job(struct srv_conductor *c, struct srv_job *job, const struct 
                      const struct els_error *err)
 {
     const char *detail = err->message[0] ? err->message : els_status_text(status);
-    char *text = error_text(status == ELS_ENOMEM ? "out_of_memory" : "job_failed", detail);
+    bool late = strcmp(err->field, "job_timeout") == 0;
+    char *text = error_text(late ? "job_timeout" : status == ELS_ENOMEM ? "out_of_memory" : "job_failed", detail);
     struct srv_outcome o = {.status = SRV_FAILED, .error = text,
                             .steps_done = run ? run->next : 0};
 
@@ -176,6 +177,7 @@ static void begin(struct srv_conductor *c, struct srv_job *job)
         srv_job_unref(job);
         return;
     }
+    run->limit = (double)c->parts.config->job_timeout;
     run->share = least_share(c);
     run->next_run = c->runs;
     c->runs = run;
@@ -258,6 +260,11 @@ static void step(struct srv_conductor *c)
         srv_metrics_observe(c->parts.metrics, SRV_STEP_SECONDS, run->seconds - before);
     if (status == 0 && srv_run_finished(run)) {
         finish(c, run);
+    } else if (srv_run_late(run) && !atomic_load(&run->job->cancelled)) {
+        els_fail(&err, ELS_ELIMIT, "job_timeout", "The job has computed for %lld s, which is all that it may.",
+                 (long long)c->parts.config->job_timeout);
+        fail_job(c, run->job, run, ELS_ELIMIT, &err);
+        leave(c, run);
     } else if (status < 0 && status != ELS_ECANCELLED) {
         fail_job(c, run->job, run, status, &err);
         leave(c, run);

@@ -50,6 +50,8 @@ struct srv_config {
     int64_t max_num_images;          /* per job, 64 */
     int64_t max_num_inference_steps; /* 5000 */
     int64_t max_result_bytes;        /* a job's tensors in all, 512 MiB: 413 beyond it */
+    int64_t max_job_cost;            /* in the measure of srv_params.cost, 10^15 */
+    int64_t job_timeout;             /* seconds of computing, 7 days; 0: no limit */
     /* keeping */
     char *state_dir;           /* "": results are kept in memory only; created 0700 if absent */
     int64_t retention_seconds; /* finished jobs are kept so long, 7 days */

@@ -21,6 +21,7 @@ struct srv_limits srv_limits_of(const struct srv_config *config)
         .max_num_images = config->max_num_images,
         .max_num_inference_steps = config->max_num_inference_steps,
         .max_result_bytes = config->max_result_bytes,
+        .max_cost = (double)config->max_job_cost,
     };
 }
 
@@ -199,6 +200,20 @@ double srv_pass_cost(const struct srv_params *p, int64_t bank_images)
     return per_image;
 }
 
+/* Every kind's settle() has told the cost. */
+static void settle_cost(struct srv_reading *r)
+{
+    double max = r->source->limits.max_cost;
+
+    if (max <= 0 || r->params->cost <= max)
+        return;
+    srv_fault(r->faults, "",
+              "The job would cost %.3g (images x steps x values x bank images, x pixels for machines that look at "
+              "every place); at most %.3g is allowed. Ask for fewer images or steps, or set max_samples.",
+              r->params->cost, max);
+    r->faults->code = "job_too_expensive";
+}
+
 int srv_fault_library(struct srv_reading *r, const struct els_error *err)
 {
     const struct els_selection_spec *selection = &r->params->spec.selection;
@@ -231,6 +246,8 @@ int srv_params_new(struct srv_params **out, const struct srv_params_source *sour
     els_sample_spec_init(&p->spec);
     read_fields(&r);
     p->kind->settle(&r);
+    if (faults->count == 0)
+        settle_cost(&r);
     if (faults->count == 0) {
         p->json = json_dumps(r.resolved, JSON_COMPACT | JSON_REAL_PRECISION(17));
         if (!p->json)

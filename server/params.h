@@ -38,7 +38,7 @@ enum {
 /* What a person got wrong: all of it, not only the first mistake. */
 struct srv_faults {
     int status;       /* 422; 413 when the result would be too large; 500 when memory is out */
-    const char *code; /* for the problem: "invalid_parameters", "result_too_large", "out_of_memory" */
+    const char *code; /* for the problem: "invalid_parameters", "result_too_large", "job_too_expensive", "out_of_memory" */
     size_t count;     /* entries of `fault` */
     size_t left_out;  /* faults beyond those */
     struct {
@@ -51,6 +51,7 @@ struct srv_limits {
     int64_t max_num_images;
     int64_t max_num_inference_steps;
     int64_t max_result_bytes;
+    double max_cost; /* in the measure of srv_params.cost; 0: no limit */
 };
 
 /* The configuration's. */

@@ -102,6 +102,13 @@ bool srv_run_finished(const struct srv_run *run)
     return run->next == run->job->params->num_steps;
 }
 
+bool srv_run_late(const struct srv_run *run)
+{
+    const double tick = 0.001; /* the clock's */
+
+    return run->limit > 0 && run->seconds + tick >= run->limit;
+}
+
 double srv_run_left(const struct srv_run *run)
 {
     int steps = run->job->params->num_steps;
@@ -159,6 +166,7 @@ static void preview_all(struct srv_run *run)
 
 struct poll {
     struct srv_job *job;
+    int64_t until; /* monotonic ms */
     const atomic_bool *stop;
     int step;
 };
@@ -170,17 +178,22 @@ static int poll(void *user, double done)
 
     /* relaxed: nothing but the flags themselves is read */
     if (atomic_load_explicit(p->stop, memory_order_relaxed) ||
-        atomic_load_explicit(&p->job->cancelled, memory_order_relaxed))
+        atomic_load_explicit(&p->job->cancelled, memory_order_relaxed) || srv_monotonic_ms() >= p->until)
         return 1;
     srv_job_progress(p->job, p->step, done, false);
     return 0;
 }
 
+static int64_t deadline(const struct srv_run *run, int64_t now)
+{
+    return run->limit > 0 ? now + (int64_t)((run->limit - run->seconds) * 1000) : INT64_MAX;
+}
+
 int srv_run_step(struct srv_run *run, struct els_pool *pool, const atomic_bool *stop, struct els_error *err)
 {
-    struct poll user = {run->job, stop, run->next};
-    struct els_watch watch = {poll, &user};
     int64_t began = srv_monotonic_ms();
+    struct poll user = {run->job, deadline(run, began), stop, run->next};
+    struct els_watch watch = {poll, &user};
     double seconds;
     int status;
 

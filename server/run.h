@@ -21,6 +21,7 @@ struct srv_run {
     const struct srv_kind *kind;
     int next;                 /* the step that runs next; num_steps when all are done */
     void *work;               /* the kind's own */
+    double limit;             /* seconds that it may compute; 0: no limit */
     double share;             /* seconds of computing that it has had, for taking turns */
     double seconds;           /* the same, counted from zero */
     int64_t next_preview;     /* not before, monotonic ms */
@@ -39,9 +40,11 @@ int srv_run_new(struct srv_run **out, struct srv_job *job, struct els_error *err
 struct srv_run *srv_run_free(struct srv_run *run);
 
 bool srv_run_finished(const struct srv_run *run);
+/* Has it computed for as long as it may? */
+bool srv_run_late(const struct srv_run *run);
 /* Computing that is left, in the measure of srv_params.cost. */
 double srv_run_left(const struct srv_run *run);
-/* One step. ELS_ECANCELLED when the job was cancelled or `stop` became true. */
+/* One step. ELS_ECANCELLED when the job was cancelled, is late, or `stop` became true. */
 int srv_run_step(struct srv_run *run, struct els_pool *pool, const atomic_bool *stop, struct els_error *err);
 /* Fills *outcome, which borrows from the run. */
 int srv_run_outcome(struct srv_run *run, struct els_pool *pool, struct srv_outcome *outcome,
