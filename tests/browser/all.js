@@ -1,5 +1,7 @@
 /*
- * Every browser test in one process, so that they share a browser: node --test-reporter=tap all.js
+ * Every browser test in one process, so that they share a browser; or the named parts of them:
+ *
+ *     node --test-reporter=tap all.js [make watch …]
  */
 import { after, before } from "node:test";
 import { startBrowser, stopBrowser } from "./harness.js";
@@ -7,4 +9,6 @@ import { startBrowser, stopBrowser } from "./harness.js";
 before(startBrowser);
 after(stopBrowser);
 
-await import("./test_make.js");
+const parts = process.argv.slice(2);
+for (const part of parts.length ? parts : ["make", "watch", "explain", "compare", "use", "tour", "errors", "key"])
+  await import(`./test_${part}.js`);

@@ -8,7 +8,8 @@
  *     await daemon.stop();                                     // fails unless it ends cleanly
  *
  * A watched page notes console errors, exceptions, layout shifts and every request that would leave the daemon's
- * origin (such a request is not let out). A test that provokes a failed request says so with `expected`.
+ * origin (such a request is not let out). A test that provokes a failed request says so with `expected`. A page is ready
+ * when it can be used; `patient: false` does not wait for that.
  */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -93,7 +94,7 @@ function watchShifts() {
   }).observe({ type: "layout-shift", buffered: true });
 }
 
-export async function open(url, { width = 1280, height = 900, scheme = "light", expected = null, ...more } = {}) {
+export async function open(url, { width = 1280, height = 900, scheme = "light", expected = null, patient = true, ...more } = {}) {
   const context = await browser.newContext({ viewport: { width, height }, colorScheme: scheme,
     permissions: ["clipboard-read", "clipboard-write"], ...more });
   const page = await context.newPage();
@@ -112,7 +113,8 @@ export async function open(url, { width = 1280, height = 900, scheme = "light", 
   });
   page.on("pageerror", (error) => faults.push(`exception: ${error.stack}`));
   await page.goto(url);
-  await page.waitForFunction(() => !document.querySelector("#go").disabled);
+  if (patient)
+    await page.waitForFunction(() => !document.querySelector("#go").disabled);
   return page;
 }
 
@@ -131,8 +133,10 @@ export function quick(daemon, more = "") {
   return `${daemon.url}/?label=3&max_samples=40&num_inference_steps=8&scales=5&seed=11${more}`;
 }
 
+/* The run has ended and the finished picture is on screen. */
 export async function finish(page) {
-  await page.waitForFunction(() => /^Done/.test(document.querySelector("#state").textContent));
+  await page.waitForFunction(() => /^Done/.test(document.querySelector("#state").textContent)
+    && /images\/\d+$/.test(document.querySelector("#picture").dataset.frame));
 }
 
 export async function make(page) {

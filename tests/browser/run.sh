@@ -2,7 +2,7 @@
 #
 # The browser tests: the real daemon, Debian's Chromium, playwright-core and axe-core.
 #
-#     tests/browser/run.sh BUILD_DIR              # TAP on stdout; screenshots in BUILD_DIR/tests/browser/pictures
+#     tests/browser/run.sh BUILD_DIR [PART…]      # TAP on stdout; screenshots in BUILD_DIR/tests/browser/pictures
 #
 # Run by `meson test` as the suite `browser`. What is missing is said, and the tests are skipped (status 77);
 # `npm ci` in this folder gets the two packages.
@@ -10,7 +10,8 @@
 set -euo pipefail
 
 here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
-export ELS_BUILD_DIR=${1:-${ELS_BUILD_DIR:?which build directory?}}
+ELS_BUILD_DIR=$(readlink -f "${1:-${ELS_BUILD_DIR:?which build directory?}}")
+export ELS_BUILD_DIR
 export ELS_CHROMIUM=${ELS_CHROMIUM:-/usr/bin/chromium}
 
 skip() {
@@ -25,4 +26,4 @@ for package in playwright-core axe-core; do
 done
 
 cd "$here"
-exec node --test-reporter=tap all.js
+exec node --test-reporter=tap all.js "${@:2}"

@@ -1,17 +1,19 @@
 /*
  * form: the settings of a run, as the reader sees them and as the API wants them.
  *
- * `settings` is a plain object with the API's own field names and values; every option, limit and default comes
- * from /v1/capabilities. The form never decides that a value is acceptable beyond what those limits say: the server does.
+ * `settings` is a plain object with the API's own field names and values (but for `exclude`, which is two fields here);
+ * every option, limit and default comes from /v1/capabilities. The form never decides that a value is acceptable beyond
+ * what those limits say: the server does.
  */
 
+import { byId, count } from "./dom.js";
+
 const NAMES = ["bank", "label", "machine", "num_images", "seed", "num_inference_steps", "scales",
-  "candidates", "sampler", "start_step", "noise_schedule", "noise", "max_samples"];
+  "candidates", "sampler", "start_step", "noise_schedule", "noise", "max_samples", "exclude_images", "exclude_class"];
 const ONE_SCALE = "#";
 const LARGE_BANK = 500; /* pictures */
-const TITLES = { is: "ideal", es: "equivariant", ls: "local", els: "equivariant local", bbels: "local with borders" };
+const TITLES = { is: "ideal", es: "equivariant", ls: "local", els: "equivariant local", bbels: "with borders" };
 
-const byId = (id) => document.getElementById(id);
 const whole = (text) => (String(text).trim() === "" ? null : Number(text));
 
 function fill(select, options) {
@@ -117,6 +119,8 @@ export class Form {
       noise_schedule: value("noise_schedule"),
       noise: value("noise"),
       max_samples: whole(value("max_samples")),
+      exclude_images: value("exclude_images").match(/\d+/g)?.join(",") ?? null,
+      exclude_class: whole(value("exclude_class")),
     };
   }
 
@@ -154,9 +158,12 @@ export class Form {
 
   /* The body of POST /v1/jobs: only fields that mean something here. */
   get request() {
-    const settings = this.settings;
+    const { exclude_images: images, exclude_class: left, ...settings } = this.settings;
     if (!this.machine?.uses_p)
       delete settings.scales;
+    if (images !== null || left !== null)
+      settings.exclude = { ...(images !== null && { images: images.split(",").map(Number) }),
+        ...(left !== null && { classes: [left] }) };
     return Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== null));
   }
 
@@ -168,11 +175,12 @@ export class Form {
       const classes = bank?.classes ?? [];
       label.dataset.bank = bank?.name;
       fill(label, [["", classes.length ? "any" : "none"], ...classes.map((name, i) => [i, name])]);
-      label.disabled = !classes.length;
+      fill(this.#inputs.exclude_class, [["", "none"], ...classes.map((name, i) => [i, name])]);
+      label.disabled = this.#inputs.exclude_class.disabled = !classes.length;
     }
     if (bank) {
       const [C, H, W] = bank.shape;
-      byId("bank-note").textContent = `${bank.num_images.toLocaleString("en")} pictures, ${W}×${H}, ${
+      byId("bank-note").textContent = `${count(bank.num_images, "picture")}, ${W}×${H}, ${
         { 1: "grey", 3: "colour" }[C] ?? `${C} channels`}.`;
       const own = this.#caps.presets.some(({ name }) => name === bank.scales) ? ` (${bank.scales})` : "";
       this.#inputs.scales.options[0].textContent = `The bank’s own${own}`;
@@ -210,8 +218,8 @@ export class Form {
     this.clearErrors();
     let first = null;
     for (const { pointer = "", detail = "" } of errors) {
-      const name = pointer.split("/")[1];
-      const input = NAMES.includes(name) ? this.#inputs[name] : null;
+      const name = fieldOf(pointer);
+      const input = this.#inputs[name];
       if (!input || input.hasAttribute("aria-invalid"))
         continue;
       const note = Object.assign(document.createElement("p"),
@@ -224,16 +232,25 @@ export class Form {
       first ??= input;
     }
     first?.focus();
-    return first !== null && errors.every(({ pointer = "" }) => NAMES.includes(pointer.split("/")[1]));
+    return first !== null && errors.every(({ pointer = "" }) => fieldOf(pointer) in this.#inputs);
   }
+}
+
+/* The field that a problem's JSON pointer is about. */
+function fieldOf(pointer) {
+  const [, name, part] = pointer.split("/");
+  return name === "exclude" ? (part === "classes" ? "exclude_class" : "exclude_images") : name;
 }
 
 /* A job's resolved parameters as settings: what a link that names only a job shows in the form. */
 export function settingsOf(params, caps) {
   const settings = Object.fromEntries(NAMES.map((name) => [name, params[name] ?? null]));
+  settings.exclude_images = params.exclude?.images?.join(",") || null;
+  settings.exclude_class = params.exclude?.classes?.[0] ?? null;
   const bank = caps.banks.find(({ name }) => name === params.bank);
-  if (typeof settings.label === "string")
-    settings.label = bank?.classes?.indexOf(settings.label) ?? null;
+  for (const name of ["label", "exclude_class"])
+    if (typeof settings[name] === "string")
+      settings[name] = bank?.classes?.indexOf(settings[name]) ?? null;
   if (typeof settings.noise_schedule !== "string")
     settings.noise_schedule = null;
   if (typeof settings.scales === "object" && settings.scales !== null) {

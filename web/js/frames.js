@@ -3,32 +3,33 @@
  *
  * Keeps the last few hundred; a long run (thousands of steps) is loaded as it is looked at.
  */
+import { load } from "./api.js";
 
 const KEEP = 256;
 
 export class Frames {
   #kept = new Map();
 
-  /* A promise of a decoded image; rejects when it cannot be had. */
-  get(url) {
-    let frame = this.#kept.get(url);
+  /* A promise of an ImageBitmap; rejects when it cannot be had. */
+  get(path) {
+    let frame = this.#kept.get(path);
     if (frame) {
-      this.#kept.delete(url); /* to the young end */
+      this.#kept.delete(path); /* to the young end */
     } else {
-      const image = new Image();
-      image.src = url;
-      frame = image.decode().then(() => image);
-      frame.catch(() => this.#kept.delete(url));
+      frame = load(path).then(createImageBitmap);
+      frame.catch(() => this.#kept.delete(path));
     }
-    this.#kept.set(url, frame);
+    this.#kept.set(path, frame);
     if (this.#kept.size > KEEP)
       this.#kept.delete(this.#kept.keys().next().value);
     return frame;
   }
+}
 
-  clear() {
-    this.#kept.clear();
-  }
+/* A promise of the picture that an event carries. */
+export function decode(base64) {
+  const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+  return createImageBitmap(new Blob([bytes], { type: "image/png" }));
 }
 
 /* Grey Gaussian noise in the bank's size: what stands in the frame before anything was made. */

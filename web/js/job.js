@@ -5,56 +5,81 @@
  *                              lost() {…}, back() {…}, end(document) {…}, gone(problem) {…} });
  *     job.close();
  *
- * Exactly one of end and gone is called, last, unless close() comes first. The browser reconnects a dropped
- * stream by itself; when it gives up (an answer that is not a stream), the job's own address decides what happened.
+ * Exactly one of end and gone is called, last, unless close() comes first. The stream is read with fetch, for EventSource
+ * cannot carry a key. When it breaks off, the job's own address decides what happened, and the stream is taken up again
+ * behind the last event that was heard.
  */
-import { call, Problem } from "./api.js";
+import { call, Problem, problemOf, request } from "./api.js";
 
 const ENDS = ["succeeded", "failed", "cancelled"];
 const QUEUE_POLL_MS = 2000;
 const RETRY_MS = 3000;
 
+/* The events of one answer, as { name, id, data }; ends with the stream. */
+async function* events(response) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done)
+      return;
+    text += value;
+    for (let end; (end = text.indexOf("\n\n")) >= 0; text = text.slice(end + 2)) {
+      const event = { name: "message", id: null, data: "" };
+      for (const line of text.slice(0, end).split("\n")) {
+        const [, field, rest] = /^(\w*): ?(.*)$/.exec(line) ?? [];
+        if (field === "event")
+          event.name = rest;
+        else if (field === "id" || field === "data")
+          event[field] = rest;
+      }
+      if (event.data)
+        yield event;
+    }
+  }
+}
+
 export function follow(id, on) {
   const path = `/v1/jobs/${encodeURIComponent(id)}`;
-  let stream = null, timer = 0, closed = false, away = false;
+  const cut = new AbortController();
+  let timer = 0, away = false, last = null;
 
   function close() {
-    closed = true;
+    cut.abort();
     clearTimeout(timer);
-    stream?.close();
   }
 
   function again(ms, action) {
     clearTimeout(timer);
-    if (!closed)
+    if (!cut.signal.aborted)
       timer = setTimeout(action, ms);
   }
 
   function reachable(now) {
-    if (closed || away === !now)
+    if (cut.signal.aborted || away === !now)
       return;
     away = !now;
     (away ? on.lost : on.back)();
   }
 
-  /* Asks the job itself: for the final document, for the place in the queue, and when the stream is refused. */
-  async function look() {
+  /* Asks the job itself. With `reopen` the stream is taken up again unless the job has ended. */
+  async function look(reopen) {
     let job;
     try {
       job = await call("GET", path);
     } catch (problem) {
-      if (closed)
+      if (cut.signal.aborted)
         return;
       if (problem instanceof Problem && (problem.status === 0 || problem.status === 503)) {
         reachable(false);
-        again(RETRY_MS, look);
+        again(RETRY_MS, () => look(reopen));
       } else {
         close();
         on.gone(problem);
       }
       return;
     }
-    if (closed)
+    if (cut.signal.aborted)
       return;
     reachable(true);
     if (ENDS.includes(job.status)) {
@@ -63,40 +88,45 @@ export function follow(id, on) {
       return;
     }
     on.state(job);
-    if (stream?.readyState === EventSource.CLOSED)
-      again(RETRY_MS, open);
+    if (reopen)
+      open();
     else if (job.status === "queued")
-      again(QUEUE_POLL_MS, look);
+      again(QUEUE_POLL_MS, () => look(false));
   }
 
-  function open() {
-    stream = new EventSource(`${path}/events`);
-    const listen = (name, heard) => stream.addEventListener(name, (event) => {
-      if (!closed && event.data)
-        heard(JSON.parse(event.data));
-    });
-    stream.addEventListener("open", () => reachable(true));
-    stream.addEventListener("error", () => {
-      if (closed)
-        return;
-      if (stream.readyState === EventSource.CLOSED)
-        look();
-      else
-        reachable(false);
-    });
-    listen("state", (job) => {
+  function hear({ name, id: number, data }) {
+    last = number ?? last;
+    if (name === "progress" || name === "preview")
+      on[name](JSON.parse(data));
+    if (name === "state") {
+      const job = JSON.parse(data);
       on.state(job);
       if (job.status === "queued")
-        again(QUEUE_POLL_MS, look);
-    });
-    listen("progress", on.progress);
-    listen("preview", on.preview);
-    for (const name of ENDS)
-      stream.addEventListener(name, () => {
-        stream.close();
-        if (!closed)
-          look();
-      });
+        again(QUEUE_POLL_MS, () => look(false));
+    }
+  }
+
+  async function open() {
+    try {
+      const headers = { Accept: "text/event-stream", ...(last && { "Last-Event-ID": last }) };
+      const response = await request(`${path}/events`, { headers, signal: cut.signal });
+      if (!response.ok)
+        throw await problemOf(response);
+      reachable(true);
+      for await (const event of events(response)) {
+        if (cut.signal.aborted)
+          return;
+        if (ENDS.includes(event.name)) {
+          clearTimeout(timer);
+          look(true);
+          return;
+        }
+        hear(event);
+      }
+    } catch {
+      /* broken off, or refused: the job itself tells more */
+    }
+    again(RETRY_MS / 10, () => look(true));
   }
 
   open();

@@ -1,12 +1,13 @@
 /*
  * link: everything on screen as an address that can be shared, behind the ?.
  *
- * Settings carry the API's field names and are left out when they equal the server's defaults; the place adds
- * job, image, step and of. An address that cannot be read is an empty one.
+ * Settings carry the API's field names and are left out when they equal the server's defaults. The place adds what is
+ * looked at: job, image, step and of; a comparison: its kind, its jobs (`with`) and what was left out; and the stop
+ * of the tour. An address that cannot be read is an empty one.
  */
 
-const NUMBERS = ["label", "num_images", "seed", "num_inference_steps", "max_samples"];
-const PLACE = ["job", "image", "step", "of"];
+const NUMBERS = ["label", "num_images", "seed", "num_inference_steps", "max_samples", "exclude_class"];
+const PLACE = ["job", "image", "step", "of", "compare", "with", "left", "tour"];
 
 /* The seed is always written: without it the address would not name one picture. */
 export function write(settings, defaults, place) {
@@ -14,14 +15,14 @@ export function write(settings, defaults, place) {
   for (const [name, value] of Object.entries(settings))
     if (value !== null && value !== "" && (name === "seed" || value !== defaults[name]))
       query.set(name, value);
-  if (place?.job)
-    for (const name of PLACE)
-      if (place[name] !== null && place[name] !== undefined)
-        query.set(name, place[name]);
+  for (const name of PLACE)
+    if (place[name] !== null && place[name] !== undefined)
+      query.set(name, place[name]);
   return "?" + query.toString();
 }
 
-/* { settings, place }: settings holds only what the address names; place is null without a job. */
+/* { settings, place, comparison, tour }: settings holds only what the address names; place is null without a job,
+ * comparison without jobs to compare, tour outside it. */
 export function read(search) {
   const query = new URLSearchParams(search);
   const settings = {};
@@ -34,10 +35,14 @@ export function read(search) {
     else if (/^\d{1,16}$/.test(text))
       settings[name] = Number(text);
   }
-  const count = (name) => (/^\d{1,5}$/.test(query.get(name) ?? "") ? Number(query.get(name)) : null);
-  const job = query.get("job");
-  const place = job && /^[\w-]{1,64}$/.test(job)
-    ? { job, image: count("image") ?? 0, step: count("step"), of: query.get("of") === "xt" ? "xt" : "x0" }
-    : null;
-  return { settings, place };
+  const matching = (name, pattern) => (pattern.test(query.get(name) ?? "") ? query.get(name) : null);
+  const count = (name) => (matching(name, /^\d{1,5}$/) === null ? null : Number(query.get(name)));
+  const job = matching("job", /^[\w-]{1,64}$/);
+  const jobs = matching("with", /^[\w-]{1,64}(\.[\w-]{1,64}){0,7}$/);
+  return {
+    settings,
+    place: job && { job, image: count("image") ?? 0, step: count("step"), of: query.get("of") === "xt" ? "xt" : "x0" },
+    comparison: jobs && { compare: query.get("compare"), with: jobs, left: matching("left", /^[pc]\d{1,9}$/) },
+    tour: count("tour"),
+  };
 }

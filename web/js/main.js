@@ -1,75 +1,57 @@
 /*
- * main: ties the form, the running job and the viewer together, and keeps the address in step with the screen.
+ * main: ties the form, the running job and everything that shows it together, and keeps the address in step with the
+ * screen.
  *
- * Where truth lives: settings in the form, the place (image, step, view) in the viewer, the run in `run`. The
- * address is written from these three and read only on load and on back or forward.
+ * Where truth lives: settings in the form, the place (image, step, view) in the viewer, the run in `run`, the comparison
+ * and the tour in theirs. The address is written from these and read only on load and on back or forward.
  */
-import { call, inWords } from "./api.js";
+import { call } from "./api.js";
+import { Compare } from "./compare.js";
+import { byId, calm, seconds } from "./dom.js";
+import { Explain } from "./explain.js";
+import { Film } from "./film.js";
 import { Form, rollSeed, settingsOf } from "./form.js";
+import { Frames } from "./frames.js";
 import { follow } from "./job.js";
 import * as link from "./link.js";
-import { copies, curlOf, offer } from "./take.js";
-import { Viewer } from "./viewer.js";
+import { Marks } from "./marks.js";
+import { announce, complain, forgive, say } from "./say.js";
+import { windowAt } from "./scale.js";
+import { copies, curlOf, jsonOf, offer, pythonOf, watchDownloads } from "./take.js";
+import { Tour } from "./tour.js";
+import { kept, Viewer } from "./viewer.js";
 
-const byId = (id) => document.getElementById(id);
-const SHEET = 64; /* pictures of the bank that are shown */
 const LOAD_RETRY_MS = 4000;
-const XT_LIMIT = 4000; /* pictures × steps for which the noisy pictures are kept too */
-const calm = matchMedia("(prefers-reduced-motion: reduce)");
+const ALL_LIMIT = 4000; /* pictures × steps for which everything the server can keep of them is asked for */
 
-let caps, form;
+let caps, form, explain, compare, tour;
 let opening = 0; /* serial: only the last address that was opened, or run that was made, may come on screen */
-const viewer = new Viewer(moved);
+const frames = new Frames();
+const film = new Film(frames, (step) => run?.job?.status === "succeeded" && viewer.go({ step }));
+const marks = new Marks((pixel) => {
+  film.pixel(pixel);
+  explain?.pixel(pixel);
+});
+const viewer = new Viewer(frames, { moved, shown, arrived, sized: (W, H) => marks.sized(W, H) });
 /* The run on screen: { id, job, settings, body, following }. `job` is its last document, `settings` the form's when it
  * was made (the reader may have changed them since), `body` what was asked, as text. */
 let run = null;
 
-/* ---- saying things ---- */
-
-function say(text) {
-  byId("state").textContent = text;
-}
-
-function announce(text) {
-  byId("live").textContent = text;
-}
-
-function complain(problem, what) {
-  const [title, detail] = typeof problem === "string" ? [problem, ""] : inWords(problem, what);
-  const box = byId("problem");
-  if (!box.hidden && box.textContent === title + detail)
-    return; /* said already; screen readers would hear it again */
-  const heading = document.createElement("strong");
-  heading.textContent = title;
-  box.replaceChildren(heading, detail);
-  box.hidden = false;
-}
-
-function forgive() {
-  byId("problem").hidden = true;
-}
-
-function seconds(value) {
-  if (value < 1)
-    return "under 1\u00a0s";
-  return value < 90 ? `${Math.round(value)}\u00a0s` : `${Math.round(value / 60)}\u00a0min`;
-}
-
 /* ---- the address ---- */
 
-let shown = ""; /* the part of the address that this page last wrote or read */
+let written = ""; /* the part of the address that this page last wrote or read */
 
 function address(push = false) {
-  const place = run?.id ? { job: run.id } : null;
+  const place = { job: run?.id, ...compare.place, tour: tour.place };
   if (run?.job?.status === "succeeded") {
     const { image, step, of } = viewer.place;
     const last = run.job.result.steps.length;
     Object.assign(place, { image: image || null, step: step < last ? step : null, of: of === "xt" ? of : null });
   }
   const search = link.write(run?.settings ?? form.settings, form.defaults, place);
-  if (search !== shown)
+  if (search !== written)
     history[push ? "pushState" : "replaceState"](null, "", search);
-  shown = search;
+  written = search;
 }
 
 let addressTimer = 0;
@@ -80,10 +62,26 @@ function addressSoon() {
   addressTimer = setTimeout(address, 250);
 }
 
+/* ---- what the viewer tells ---- */
+
 function moved(place) {
   if (run?.job?.status === "succeeded")
     offer(run.job, place.image);
   addressSoon();
+}
+
+function shown(job, place) {
+  const { steps } = job.result;
+  const explained = kept(job, "final_mosaic") || kept(job, "mosaic");
+  const at = steps[place.step] ?? (explained ? steps.at(-1) : null); /* the picture's patches are those of the last step */
+  marks.window(at && { ...windowAt(job.params, at.t, caps), p: at.p });
+  film.show(job, place);
+  explain.show(job, place);
+}
+
+function arrived(preview) {
+  marks.window(windowAt(run.job.params, preview.t, caps));
+  film.preview(preview);
 }
 
 /* ---- the run ---- */
@@ -112,24 +110,49 @@ function leave() {
   viewer.stop();
 }
 
-async function make() {
+/* The screen for a run that has just begun. */
+function begin(params) {
+  viewer.live(params.num_images, params.seed);
+  marks.window(null);
+  film.clear(shapeOf(params.bank), params.num_inference_steps - (params.start_step === "paper"));
+  explain.clear();
+  byId("words").textContent = "Watch the machine’s guess of the clean picture get sharper, step by step.";
+  watch();
+}
+
+function nothing() {
+  const shape = form.bank?.shape ?? [1, 32, 32];
+  viewer.empty(shape);
+  marks.window(null);
+  film.clear(shape, form.settings.num_inference_steps - 1);
+  explain.clear();
+}
+
+/* All that the page can show of a run, unless that is too much. Sources are looked for in the finished picture, or with
+ * `every` in every step. */
+function outputsOf({ num_images, num_inference_steps }, every) {
+  const few = num_images * num_inference_steps <= ALL_LIMIT;
+  return ["image", "x0", ...(few ? ["xt", "entropy"] : []), ...(every ? ["mosaic"] : few ? ["final_mosaic"] : [])]
+    .filter((name) => caps.outputs.includes(name));
+}
+
+async function make({ every = false } = {}) {
   if (running() || run?.sending)
     return;
-  if (run?.body === JSON.stringify(form.request))
+  if (!every && run?.body === JSON.stringify(form.request))
     form.seed = rollSeed(); /* the same settings would only draw the same picture */
   const mine = ++opening;
   forgive();
   form.clearErrors();
   const { settings, request } = form;
   const body = JSON.stringify(request);
-  const outputs = request.num_images * request.num_inference_steps <= XT_LIMIT ? ["image", "x0", "xt"] : ["image", "x0"];
   const before = run;
   run = { ...before, sending: true };
   buttons();
   say("Asking…");
   let job = null, problem = null;
   try {
-    job = await call("POST", "/v1/jobs", { ...request, outputs });
+    job = await call("POST", "/v1/jobs", { ...request, outputs: outputsOf(request, every) });
   } catch (thrown) {
     problem = thrown;
   }
@@ -139,15 +162,13 @@ async function make() {
     run = before;
     say("Not made.");
     const marked = form.showErrors(problem.errors);
-    complain(marked ? "These settings do not work. See what is marked." : problem);
+    complain(marked ? "These settings do not work. See what is marked." : problem, "page", () => make({ every }));
     buttons();
     return;
   }
   run = { id: job.id, job, settings, body };
   offer(null);
-  viewer.live(request.num_images, request.seed);
-  byId("words").textContent = "Watch the machine’s guess of the clean picture get sharper, step by step.";
-  watch();
+  begin(job.params);
   address(true);
   const { top, bottom } = byId("frame").getBoundingClientRect();
   if (top < 0 || bottom > innerHeight)
@@ -237,14 +258,18 @@ async function restore() {
   clearTimeout(addressTimer);
   leave();
   forgive();
-  shown = location.search;
-  const { settings, place } = link.read(shown);
+  written = location.search;
+  const { settings, place, comparison, tour: stop } = link.read(written);
   form.settings = place || Object.keys(settings).length ? { ...form.defaults, ...settings } : form.first;
   if (form.refused.length)
     complain(`This server does not have ${form.refused.join(", ")}.`);
   settled();
+  tour.open(stop);
+  compare.clear();
+  if (comparison)
+    compare.open(comparison);
   if (!place) {
-    viewer.empty(form.bank?.shape ?? [1, 32, 32]);
+    nothing();
     say("Ready");
     return;
   }
@@ -258,7 +283,7 @@ async function restore() {
   if (mine !== opening)
     return;
   if (problem) {
-    viewer.empty(form.bank?.shape ?? [1, 32, 32]);
+    nothing();
     say("Ready");
     complain(problem, "job");
     return;
@@ -269,31 +294,43 @@ async function restore() {
   }
   run = { id: job.id, job, settings: form.settings, body: JSON.stringify(form.request) };
   if (job.status === "queued" || job.status === "running") {
-    viewer.live(job.params.num_images, job.params.seed);
-    watch();
+    begin(job.params);
   } else {
-    if (job.status !== "succeeded")
-      viewer.empty(shapeOf(job.params.bank));
+    nothing();
+    film.clear(shapeOf(job.params.bank), job.progress?.steps ?? 1);
     finished(job, place);
   }
 }
 
-/* What follows from the settings: the sheet of the bank, the button. */
+/* What follows from the settings: the sheet of the bank, what can be compared, the button. */
 function settled() {
-  const { bank, label } = form.settings;
-  const sheet = byId("sheet");
-  const url = bank ? `/v1/banks/${encodeURIComponent(bank)}/sheet?limit=${SHEET}${label === null ? "" : `&label=${label}`}` : "";
-  if (url && sheet.dataset.url !== url) {
-    sheet.dataset.url = url;
-    sheet.hidden = true;
-    sheet.src = url;
-    const name = label === null ? "" : ` of class “${form.bank.classes[label]}”`;
-    sheet.alt = `Pictures of the bank ${bank}${name}`;
-    const all = form.bank.num_images <= SHEET && label === null;
-    byId("sheet-note").textContent = `${all ? "The" : "Some of the"} ${bank} pictures${name}. Everything the machine draws is put together from small patches of these.`;
-  }
+  if (form.bank)
+    explain.bank(form.bank, form.settings.label);
+  compare.arrange();
   buttons();
 }
+
+/* ---- the tour's own settings ---- */
+
+function makeWith(settings) {
+  form.settings = { ...form.defaults, ...settings };
+  settled();
+  make();
+}
+
+const actions = {
+  twoTone: () => makeWith({ bank: "two-tone", machine: "els", seed: 7 }),
+  threes: () => makeWith({ ...form.first, seed: 11 }),
+  play: () => run?.job?.status === "succeeded" && viewer.play(),
+  pieces: () => marks.pieces(byId("map").hidden),
+  machines() {
+    compare.kind = "machines";
+    compare.run();
+    byId("compare").scrollIntoView({ behavior: calm.matches ? "auto" : "smooth" });
+  },
+};
+
+/* ---- the beginning ---- */
 
 function ready() {
   byId("version").textContent = `${caps.version} (${caps.kernel} kernel)`;
@@ -302,20 +339,35 @@ function ready() {
     if (!run)
       addressSoon();
   });
+  explain = new Explain(caps, frames, marks, {
+    leading: (image) => compare.suggest(image),
+    every() {
+      form.settings = run.settings;
+      settled();
+      make({ every: true });
+    },
+    announce,
+  });
+  compare = new Compare(caps, frames,
+    { request: () => form.request, bank: () => form.bank, moved: () => address(true), announce });
+  tour = new Tour(caps, actions, addressSoon);
   byId("make").addEventListener("submit", (event) => {
     event.preventDefault();
     make();
   });
-  byId("sheet").addEventListener("load", () => { byId("sheet").hidden = false; });
   byId("cancel").addEventListener("click", cancel);
   byId("defaults").addEventListener("click", () => {
     form.settings = { ...form.defaults, seed: form.settings.seed };
     settled();
   });
-  copies("copy-curl", () => curlOf(run?.job?.params ?? form.request), announce);
+  const onScreen = () => run?.job?.params ?? form.request;
+  copies("copy-curl", () => curlOf(onScreen()), announce);
+  copies("copy-python", () => pythonOf(onScreen()), announce);
+  copies("copy-json", () => jsonOf(onScreen()), announce);
   copies("copy-link", () => location.href, announce);
+  watchDownloads(complain);
   addEventListener("popstate", () => {
-    if (location.search !== shown) /* not for a jump within the page */
+    if (location.search !== written) /* not for a jump within the page */
       restore();
   });
   restore();
@@ -328,8 +380,9 @@ async function load() {
     caps = await call("GET", "/v1/capabilities");
   } catch (problem) {
     say("Not connected");
-    complain(problem);
-    setTimeout(load, LOAD_RETRY_MS);
+    complain(problem, "page", load);
+    if (problem.status !== 401)
+      setTimeout(load, LOAD_RETRY_MS);
     return;
   }
   forgive();

@@ -1,21 +1,31 @@
 /*
- * viewer: the frame, the slider under it, the numbers of a step, and the tiles of a run with several pictures.
+ * viewer: the frame, the slider under it, and the tiles of a run with several pictures.
  *
  * Three states: empty (noise), live (previews arrive; the slider shows how far it is), and done (the reader scrubs).
- * Positions on the slider are the steps s = 0 … S−1, noisiest first, and then S: the finished picture.
+ * Positions on the slider are the steps s = 0 … S−1, noisiest first, and then S: the finished picture. What else
+ * depends on the position (the marks over the picture, the film, the source) is told through `shown`.
  */
-import { Frames, drawNoise } from "./frames.js";
+import { byId, calm, el, number, paint, percent } from "./dom.js";
+import { decode, drawNoise } from "./frames.js";
 
-const byId = (id) => document.getElementById(id);
 const AHEAD = 24; /* steps loaded in advance on either side */
 const PLAY_MS = 2600; /* for a whole run */
 const CALM_MS = 1000; /* between previews for readers who asked for less motion */
 const WHOLE_BELOW = 6; /* device pixels per pixel from which one more or less goes unnoticed */
 
-const calm = matchMedia("(prefers-reduced-motion: reduce)");
+/* Where a job serves a step of a picture; behind the last step comes the picture itself. */
+export function frameUrl(job, { image, step, of }) {
+  const base = `/v1/jobs/${job.id}/images/${image}`;
+  return step >= job.result.steps.length ? base : `${base}/steps/${step}${of === "xt" ? "?of=xt" : ""}`;
+}
+
+export function kept(job, output) {
+  return job?.params.outputs?.includes(output) ?? false;
+}
 
 export class Viewer {
-  #frames = new Frames();
+  #frames;
+  #on;
   #canvas = byId("picture");
   #slider = byId("step");
   #play = byId("play");
@@ -24,15 +34,16 @@ export class Viewer {
   #timer = 0;
   #job = null; /* the finished job's document, or null */
   #place = { image: 0, step: 0, of: "x0" };
-  #onmove;
 
-  /* onmove(place) is called when the reader looks at something else. */
-  constructor(onmove) {
-    this.#onmove = onmove;
-    this.#slider.addEventListener("input", () => this.#go({ step: Number(this.#slider.value) }));
-    this.#play.addEventListener("click", () => (this.#timer ? this.pause() : this.#start()));
+  /* on.moved(place): the reader looks at something else. on.shown(job, place): that is on screen.
+   * on.arrived({ image, step, t, bitmap }): a preview came. on.sized(): the picture has changed its size. */
+  constructor(frames, on) {
+    this.#frames = frames;
+    this.#on = on;
+    this.#slider.addEventListener("input", () => this.go({ step: Number(this.#slider.value) }));
+    this.#play.addEventListener("click", () => (this.#timer ? this.pause() : this.play()));
     for (const of of ["x0", "xt"])
-      byId(`of-${of}`).addEventListener("click", () => this.#go({ of }, true));
+      byId(`of-${of}`).addEventListener("click", () => this.go({ of }, true));
     document.addEventListener("keydown", (event) => this.#key(event));
     new ResizeObserver(() => this.#fit()).observe(byId("frame"));
   }
@@ -42,7 +53,7 @@ export class Viewer {
   }
 
   empty(shape) {
-    this.#reset(1, false);
+    this.#reset(1);
     byId("frame").classList.add("is-empty");
     byId("empty").hidden = false;
     this.#canvas.setAttribute("aria-label", "Noise: nothing has been made yet");
@@ -52,7 +63,8 @@ export class Viewer {
 
   /* A run of `count` pictures begins; until a preview comes the frame keeps what it shows. */
   live(count, seed) {
-    this.#reset(count, true, seed);
+    this.#reset(count, seed);
+    delete this.#canvas.dataset.frame;
     byId("empty").hidden = true;
     byId("bar").hidden = false;
   }
@@ -60,39 +72,42 @@ export class Viewer {
   progress(step, steps) {
     byId("bar").max = this.#slider.max = steps || 1;
     byId("bar").value = this.#slider.value = step;
-    byId("r-step").textContent = `${step} / ${steps}`;
   }
 
-  preview({ image, t, png_base64 }) {
-    const url = `data:image/png;base64,${png_base64}`;
-    const tile = byId("tiles").querySelectorAll("img")[image];
+  async preview({ image, step, t, png_base64 }) {
+    const serial = this.#wanted;
+    const bitmap = await decode(png_base64);
+    if (serial !== this.#wanted)
+      return; /* the run is over, or another one has begun */
+    const tile = byId("tiles").querySelectorAll("canvas")[image];
     if (tile)
-      tile.src = url;
+      paint(tile, bitmap);
     if (image !== this.#place.image || (calm.matches && performance.now() < this.#drawn + CALM_MS))
       return;
     this.#drawn = performance.now();
-    byId("r-t").textContent = number(t);
     this.#canvas.setAttribute("aria-label", `Picture ${image + 1}, being denoised`);
-    this.#draw(url);
+    this.#paint(bitmap);
+    this.#on.arrived({ image, step, t, bitmap });
   }
 
   /* The run is finished: the reader may scrub. `place` says where to look; without it, at the end. */
   done(job, place) {
     const { images, steps } = job.result;
-    if (byId("tiles").querySelectorAll("img").length !== (images.length > 1 ? images.length : 0) || this.#job)
-      this.#reset(images.length, false, job.params.seed);
+    if (byId("tiles").children.length !== (images.length > 1 ? images.length : 0) || this.#job)
+      this.#reset(images.length, job.params.seed);
     this.#job = job;
     byId("bar").hidden = true;
     byId("empty").hidden = true;
-    byId("tiles").querySelectorAll("img").forEach((tile, i) => { tile.src = this.#url(i, steps.length, "x0"); });
-    const scrubs = this.#has("x0") || this.#has("xt");
+    byId("tiles").querySelectorAll("canvas").forEach((tile, image) =>
+      this.#frames.get(frameUrl(job, { image, step: steps.length })).then((bitmap) => paint(tile, bitmap), () => {}));
+    const scrubs = kept(job, "x0") || kept(job, "xt");
     this.#slider.max = steps.length;
     this.#slider.disabled = this.#play.disabled = !scrubs;
-    byId("of-x0").disabled = !this.#has("x0");
-    byId("of-xt").disabled = !this.#has("xt");
+    byId("of-x0").disabled = !kept(job, "x0");
+    byId("of-xt").disabled = !kept(job, "xt");
     const image = Math.min(place?.image ?? this.#place.image, images.length - 1);
     const step = Math.min((scrubs ? place?.step : null) ?? steps.length, steps.length);
-    const noisy = this.#has("xt") && (place?.of === "xt" || !this.#has("x0"));
+    const noisy = kept(job, "xt") && (place?.of === "xt" || !kept(job, "x0"));
     this.#place = { image, step, of: noisy ? "xt" : "x0" };
     this.#show();
   }
@@ -103,6 +118,22 @@ export class Viewer {
     byId("bar").hidden = true;
   }
 
+  play() {
+    const total = this.#job.result.steps.length;
+    if (this.#place.step >= total)
+      this.go({ step: 0 });
+    this.#play.setAttribute("aria-pressed", "true");
+    this.#play.setAttribute("aria-label", "Pause");
+    const pause = Math.min(220, Math.max(50, PLAY_MS / total));
+    const stride = Math.max(1, Math.round((total * pause) / (PLAY_MS * 4))); /* thousands of steps: skip some */
+    this.#timer = setInterval(() => {
+      const step = Math.min(total, this.#place.step + stride);
+      this.go({ step }, true);
+      if (step === total)
+        this.pause();
+    }, pause);
+  }
+
   pause() {
     clearInterval(this.#timer);
     this.#timer = 0;
@@ -110,118 +141,92 @@ export class Viewer {
     this.#play.setAttribute("aria-label", "Play");
   }
 
-  #reset(count, keep, seed = 0) {
+  /* Looks elsewhere: `change` holds any of image, step, of. */
+  go(change, keepPlaying = false) {
+    if (!keepPlaying)
+      this.pause();
+    this.#place = { ...this.#place, ...change };
+    this.#current();
+    if (this.#job)
+      this.#show();
+    this.#on.moved(this.place);
+  }
+
+  #reset(count, seed = 0) {
     this.pause();
     this.#wanted++;
-    this.#frames.clear();
     this.#job = null;
     this.#place = { image: 0, step: 0, of: "x0" };
-    byId("frame").classList.toggle("is-empty", keep && byId("frame").classList.contains("is-empty"));
     byId("bar").removeAttribute("value");
     for (const control of [this.#slider, this.#play, byId("of-x0"), byId("of-xt")])
       control.disabled = true;
-    for (const id of ["r-step", "r-t", "r-p", "r-alpha"])
-      byId(id).textContent = "–";
     this.#slider.value = 0;
     const tiles = byId("tiles");
     tiles.hidden = count < 2;
     tiles.replaceChildren(...(count < 2 ? [] : Array.from({ length: count }, (_, i) => this.#tile(i, seed + i))));
+    this.#current();
   }
 
   #tile(image, seed) {
-    const tile = document.createElement("button");
-    tile.type = "button";
-    tile.title = `Seed ${seed}`;
-    tile.setAttribute("aria-current", String(image === 0));
-    const picture = Object.assign(new Image(), { alt: `Picture ${image + 1}, seed ${seed}` });
-    picture.src = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw==";
-    tile.append(picture);
-    tile.addEventListener("click", () => this.#go({ image }, true));
+    const tile = el("button", { type: "button", title: `Seed ${seed}`, "aria-label": `Picture ${image + 1}, seed ${seed}` },
+      el("canvas", { width: 1, height: 1 }));
+    tile.addEventListener("click", () => this.go({ image }, true));
     return tile;
   }
 
-  #has(output) {
-    return this.#job?.params.outputs?.includes(output) ?? false;
-  }
-
-  #url(image, step, of) {
-    const base = `/v1/jobs/${this.#job.id}/images/${image}`;
-    if (step >= this.#job.result.steps.length)
-      return base;
-    return `${base}/steps/${step}?zoom=1${of === "xt" ? "&of=xt" : ""}`;
-  }
-
-  #go(change, keepPlaying = false) {
-    if (!keepPlaying)
-      this.pause();
-    this.#place = { ...this.#place, ...change };
+  #current() {
     for (const [i, tile] of [...byId("tiles").children].entries())
       tile.setAttribute("aria-current", String(i === this.#place.image));
-    if (this.#job)
-      this.#show();
-    this.#onmove(this.place);
   }
 
-  /* Draws the place and says it in numbers and words. */
+  /* Draws the place and says it in words. */
   #show() {
     const { image, step, of } = this.#place;
     const { steps, images } = this.#job.result;
     const at = steps[step];
-    const total = steps.length;
     this.#slider.value = step;
     this.#slider.setAttribute("aria-valuetext",
-      at ? `Step ${step + 1} of ${total}, t ${number(at.t)}` : "The finished picture");
+      at ? `Step ${step + 1} of ${steps.length}, t ${number(at.t)}` : "The finished picture");
     for (const each of ["x0", "xt"])
       byId(`of-${each}`).setAttribute("aria-pressed", String(each === of));
-    for (const [i, tile] of [...byId("tiles").children].entries())
-      tile.setAttribute("aria-current", String(i === image));
-    byId("r-step").textContent = at ? `${step + 1} / ${total}` : "end";
-    byId("r-t").textContent = at ? number(at.t) : "0";
-    byId("r-p").textContent = at ? (at.p ? `${at.p}×${at.p}` : "all") : "–";
-    byId("r-alpha").textContent = at ? number(at.alpha_bar) : "–";
-    byId("words").textContent = this.#words(at, of);
-    const what = !at ? "finished" : `${of === "xt" ? "noisy picture" : "guess"} at step ${step + 1} of ${total}`;
+    this.#current();
+    byId("words").textContent = words(at, step, steps.length, of);
+    const what = !at ? "finished" : `${of === "xt" ? "noisy picture" : "guess"} at step ${step + 1} of ${steps.length}`;
     this.#canvas.setAttribute("aria-label", `Picture ${image + 1} of ${images.length}, ${what}`);
-    this.#draw(this.#url(image, step, of));
+    this.#draw();
     this.#prefetch();
+    this.#on.shown(this.#job, this.place);
   }
 
-  #words(at, of) {
-    if (!at)
-      return "The finished picture. Drag the slider back to see how it came about.";
-    if (of === "xt")
-      return `What the machine sees: about ${Math.round(100 * at.alpha_bar)} % picture, the rest noise.`;
-    return at.p
-      ? `The machine’s guess of the clean picture. Each pixel was decided from the ${at.p}×${at.p} window around it.`
-      : "The machine’s guess of the clean picture. Each pixel was decided from the whole picture.";
-  }
-
-  async #draw(url) {
+  async #draw() {
     const serial = ++this.#wanted;
-    let image;
+    const path = frameUrl(this.#job, this.#place);
+    let bitmap = null;
     try {
-      image = await this.#frames.get(url);
+      bitmap = await this.#frames.get(path);
     } catch {
       if (serial === this.#wanted)
         byId("words").textContent = "This step could not be loaded. The run may no longer be kept.";
-      return;
     }
-    if (serial !== this.#wanted)
-      return;
+    if (bitmap && serial === this.#wanted) {
+      this.#paint(bitmap);
+      this.#canvas.dataset.frame = path;
+    }
+  }
+
+  #paint(bitmap) {
+    const { width, height } = this.#canvas;
     byId("frame").classList.remove("is-empty");
-    if (this.#canvas.width !== image.naturalWidth || this.#canvas.height !== image.naturalHeight) {
-      this.#canvas.width = image.naturalWidth;
-      this.#canvas.height = image.naturalHeight;
+    paint(this.#canvas, bitmap);
+    if (width !== bitmap.width || height !== bitmap.height)
       this.#fit();
-    }
-    this.#canvas.getContext("2d").drawImage(image, 0, 0);
   }
 
   #prefetch() {
-    const { image, step, of } = this.#place;
+    const { step } = this.#place;
     const total = this.#job.result.steps.length;
     for (let s = Math.max(0, step - AHEAD); s <= Math.min(total, step + AHEAD); s++)
-      this.#frames.get(this.#url(image, s, of)).catch(() => {});
+      this.#frames.get(frameUrl(this.#job, { ...this.#place, step: s })).catch(() => {});
   }
 
   /* As large as the frame allows. Small magnifications are whole, or neighbouring pixels would differ visibly in size. */
@@ -230,41 +235,32 @@ export class Viewer {
     const ratio = devicePixelRatio || 1;
     const room = Math.min(byId("frame").clientWidth / width, byId("frame").clientHeight / height) * ratio;
     const scale = (room >= 1 && room < WHOLE_BELOW ? Math.floor(room) : room) / ratio;
-    this.#canvas.style.width = `${width * scale}px`;
-    this.#canvas.style.height = `${height * scale}px`;
-  }
-
-  #start() {
-    const total = this.#job.result.steps.length;
-    if (this.#place.step >= total)
-      this.#go({ step: 0 });
-    this.#play.setAttribute("aria-pressed", "true");
-    this.#play.setAttribute("aria-label", "Pause");
-    const pause = Math.min(220, Math.max(50, PLAY_MS / total));
-    const stride = Math.max(1, Math.round((total * pause) / (PLAY_MS * 4))); /* thousands of steps: skip some */
-    this.#timer = setInterval(() => {
-      const step = Math.min(total, this.#place.step + stride);
-      this.#go({ step }, true);
-      if (step === total)
-        this.pause();
-    }, pause);
+    for (const layer of byId("frame").querySelectorAll(".layer")) {
+      layer.style.width = `${width * scale}px`;
+      layer.style.height = `${height * scale}px`;
+    }
+    this.#on.sized(width, height);
   }
 
   #key(event) {
-    if (this.#slider.disabled || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey
-        || event.target.closest("input, select, textarea, summary"))
+    if (this.#slider.disabled || event.defaultPrevented || event.altKey || event.ctrlKey || event.metaKey
+        || event.shiftKey || event.target.closest("input, select, textarea, summary, dialog"))
       return;
-    const total = this.#job.result.steps.length;
     const step = { ArrowLeft: this.#place.step - 1, ArrowRight: this.#place.step + 1 }[event.key];
     if (step === undefined)
       return;
     event.preventDefault();
-    this.#go({ step: Math.min(total, Math.max(0, step)) });
+    this.go({ step: Math.min(this.#job.result.steps.length, Math.max(0, step)) });
   }
 }
 
-function number(value) {
-  if (typeof value !== "number")
-    return "–";
-  return value !== 0 && Math.abs(value) < 0.001 ? value.toExponential(1) : value.toFixed(3);
+function words(at, step, total, of) {
+  if (!at)
+    return "The finished picture. Drag the slider back to see how it came about.";
+  const place = `Step ${step + 1} of ${total}. `;
+  if (of === "xt")
+    return `${place}What the machine sees: about ${percent(at.alpha_bar)} picture, the rest noise.`;
+  return place + (at.p
+    ? `The machine’s guess of the clean picture: each pixel is decided from the ${at.p}×${at.p} window around it.`
+    : "The machine’s guess of the clean picture: each pixel is decided from the whole.");
 }

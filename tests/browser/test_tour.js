@@ -1,0 +1,51 @@
+/*
+ * The tour: from two plain pictures to what a picture is made of, on the real page.
+ */
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { accessible, finish, open, picture, shut, startDaemon } from "./harness.js";
+
+let daemon;
+before(async () => { daemon = await startDaemon(); });
+after(() => daemon.stop());
+
+test("the tour begins with two pictures, ends with a comparison and names the paper", async () => {
+  const page = await open(daemon.url);
+  const stop = () => page.textContent("#tour-count");
+  await page.click("#tour-start");
+  assert.match(await stop(), /1 of 5/);
+  await page.click("#tour-act");
+  await finish(page);
+  assert.equal(await page.inputValue("#bank"), "two-tone");
+  const shades = await page.evaluate(() => {
+    const { data } = document.querySelector("#picture").getContext("2d").getImageData(0, 0, 32, 32);
+    return [data.filter((value, i) => i % 4 === 0 && value < 8).length, data.filter((value, i) => i % 4 === 0 && value > 247).length];
+  });
+  assert.ok(shades[0] > 100 && shades[1] > 100 && shades[0] + shades[1] > 1000, `black and white: ${shades}`);
+  await accessible(page);
+  await picture(page, "tour");
+
+  await page.click("#tour-next");
+  await page.click("#tour-act");
+  await page.waitForFunction(() => document.querySelector("#play").getAttribute("aria-pressed") === "true");
+  await page.click("#tour-next");
+  await page.click("#tour-act");
+  await finish(page);
+  assert.equal(await page.inputValue("#bank"), "digits");
+  await page.click("#tour-next");
+  await page.click("#tour-next");
+  await page.waitForURL(/tour=5/);
+  await page.click("#tour-act");
+  await page.waitForSelector("#compared figure");
+  await page.click("#tour-next");
+  assert.ok(await page.isHidden("#tour"));
+  assert.equal(await page.getAttribute(".explain cite a", "href"), "https://arxiv.org/abs/2412.20292");
+  await shut(page);
+
+  const other = await open(`${daemon.url}/?tour=2`);
+  assert.match(await other.textContent("#tour-count"), /2 of 5/);
+  await other.evaluate(() => { globalThis.shifts.length = 0; }); /* it opened when the page had found its server */
+  await other.click("#tour-close");
+  assert.ok(await other.isHidden("#tour"));
+  await shut(other);
+});
