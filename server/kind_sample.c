@@ -13,6 +13,7 @@
 #include "mosaic.h"
 #include "params_fields.h"
 #include "saved_scales.h"
+#include "scale_auto.h"
 
 _Static_assert(sizeof(enum els_machine) == sizeof(int), "srv_read_choice writes an int");
 
@@ -205,6 +206,20 @@ static double passes(const struct srv_params *p)
     return p->num_steps + SRV_MOSAIC_PASSES * mosaics;
 }
 
+static void settle_cost(struct srv_reading *r, int64_t bank_images)
+{
+    struct srv_params *p = r->params;
+
+    p->cost = srv_pass_cost(p, bank_images) * passes(p) * (double)p->spec.num_images;
+    if (!p->auto_scales)
+        return;
+    if (bank_images < 2)
+        srv_fault(r->faults, "/scales", "scales is \"auto\", which holds images out of the bank: it needs 2 or more.");
+    /* As scale_auto.h says. */
+    p->cost += srv_pass_cost(p, bank_images < ELS_AUTO_IMAGES ? bank_images : ELS_AUTO_IMAGES) * 4 * ELS_AUTO_HELD *
+               ELS_AUTO_TIMES;
+}
+
 /* The library's own word on the parameters. */
 static void settle_sampler(struct srv_reading *r)
 {
@@ -216,8 +231,7 @@ static void settle_sampler(struct srv_reading *r)
     one.num_images = 1;
     status = els_sampler_new(&sampler, &one, &err);
     if (status == 0)
-        r->params->cost = srv_pass_cost(r->params, els_sampler_num_bank_images(sampler)) * passes(r->params) *
-                          (double)r->params->spec.num_images;
+        settle_cost(r, els_sampler_num_bank_images(sampler));
     els_sampler_free(sampler);
     if (status < 0)
         srv_fault_library(r, &err);

@@ -4,9 +4,9 @@
 #ifndef SRV_KIND_SAMPLE_H
 #define SRV_KIND_SAMPLE_H
 
+#include "consistency.h"
 #include "kind.h"
-
-struct els_sampler;
+#include "params.h"
 
 /* Rows of its outputs. */
 enum {
@@ -28,7 +28,26 @@ enum { SRV_PLACE_VALUES = 3 };
 /* A mosaic takes about as long as so many passes over the bank. */
 enum { SRV_MOSAIC_PASSES = 10 };
 
-/* Mosaics of the step that runs next, as far as the job keeps them. Before the sampler's own step. */
+/* What is told of a finished image. */
+struct srv_finding {
+    double local_consistency;
+    struct els_nearest nearest;
+};
+
+/* Findings of all images x [N,C,H,W] after the last step, where the job keeps mosaics; else *out stays NULL. The caller
+ * frees *out. */
+int srv_sample_findings(struct srv_run *run, const struct els_evaluation *last, const float *x,
+                        struct srv_finding **out, struct els_pool *pool, const struct els_watch *watch,
+                        struct els_error *err);
+/* `scales: "auto"` of a sampling body (kind_sample_auto.c). */
+int srv_sample_auto_scales(struct els_scales *out, const struct srv_params *p, struct els_pool *pool,
+                           const struct els_watch *watch, struct els_error *err);
+/* The steps of a result. A new reference; NULL when out of memory. */
+json_t *srv_sample_steps_json(const struct els_sampler *sampler, const struct srv_params *p);
+
+/* Does the job keep a mosaic of the step that runs next? */
+bool srv_sample_wants_mosaics(const struct srv_run *run);
+/* Then this takes and keeps it, of every image. Before the sampler's own step. */
 int srv_sample_mosaics(struct srv_run *run, const struct els_sampler *sampler, struct els_pool *pool,
                        const struct els_watch *watch, struct els_error *err);
 

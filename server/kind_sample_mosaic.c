@@ -1,6 +1,6 @@
 /*
  * The mosaics of a sample: taken of the question that the sampler's next step will answer, image by image, before it
- * runs. Only the conductor's thread comes here.
+ * runs; and after the last step what is told of the finished images. Only the conductor's thread comes here.
  *
  * Places and regions are int32, weights float32; all are kept in the run's tensors, whose values have four bytes.
  */
@@ -9,19 +9,6 @@
 #include "kind_sample.h"
 #include "mosaic.h"
 #include "run.h"
-
-/* A part of a step, for the watch of the whole. */
-struct part {
-    const struct els_watch *whole;
-    double first, share;
-};
-
-static int poll_part(void *user, double done)
-{
-    const struct part *part = user;
-
-    return part->whole->poll(part->whole->user, part->first + part->share * done);
-}
 
 /* Where slot `slot` of image n of output i begins; NULL when it is not kept. */
 static void *place_of(struct srv_run *run, int i, int64_t n, int slot)
@@ -54,6 +41,13 @@ static void keep_mosaic(struct srv_run *run, int first, int64_t n, int slot, con
     memcpy(regions, m->region, pixels * sizeof(int32_t));
 }
 
+bool srv_sample_wants_mosaics(const struct srv_run *run)
+{
+    bool last = run->next == run->job->params->num_steps - 1;
+
+    return run->tensors[SRV_SAMPLE_MOSAIC] || (last && run->tensors[SRV_SAMPLE_FINAL_MOSAIC]);
+}
+
 int srv_sample_mosaics(struct srv_run *run, const struct els_sampler *sampler, struct els_pool *pool,
                        const struct els_watch *watch, struct els_error *err)
 {
@@ -61,13 +55,11 @@ int srv_sample_mosaics(struct srv_run *run, const struct els_sampler *sampler, s
     struct els_evaluation e = els_sampler_evaluation(sampler);
     int64_t images = p->spec.num_images;
     bool last = run->next == p->num_steps - 1;
-    struct part part = {watch, 0, (double)SRV_MOSAIC_PASSES / ((SRV_MOSAIC_PASSES + 1) * (double)images)};
-    struct els_watch partly = {poll_part, &part};
+    struct srv_part part = {watch, 0, 1 / (double)images};
+    struct els_watch partly = srv_part_watch(&part);
     struct els_mosaic *m = NULL;
     int status = 0;
 
-    if (!run->tensors[SRV_SAMPLE_MOSAIC] && !(last && run->tensors[SRV_SAMPLE_FINAL_MOSAIC]))
-        return 0;
     e.batch = 1;
     for (int64_t n = 0; n < images && status == 0; n++) {
         part.first = (double)n * part.share;
@@ -80,5 +72,36 @@ int srv_sample_mosaics(struct srv_run *run, const struct els_sampler *sampler, s
         m = status == 0 ? els_mosaic_free(m) : NULL;
         e.x += els_shape_values(p->shape);
     }
+    return status;
+}
+
+int srv_sample_findings(struct srv_run *run, const struct els_evaluation *last, const float *x,
+                        struct srv_finding **out, struct els_pool *pool, const struct els_watch *watch,
+                        struct els_error *err)
+{
+    int64_t images = run->job->params->spec.num_images;
+    struct srv_part part = {watch, 0, 1 / (2 * (double)images)};
+    struct els_watch partly = srv_part_watch(&part);
+    struct srv_finding *findings;
+    int status = 0;
+
+    if (*out || (!run->tensors[SRV_SAMPLE_MOSAIC] && !run->tensors[SRV_SAMPLE_FINAL_MOSAIC]))
+        return 0;
+    findings = els_alloc_array((size_t)images, sizeof(*findings));
+    if (!findings)
+        return els_fail(err, ELS_ENOMEM, NULL, "Memory is out.");
+    for (int64_t n = 0; n < images && status == 0; n++) {
+        part.first = (double)(2 * n) * part.share;
+        status = els_local_consistency(&findings[n].local_consistency, last, x, pool, &partly, err);
+        part.first += part.share;
+        if (status == 0)
+            status = els_nearest_image(&findings[n].nearest, last->bank, last->images, last->num_images, x, pool,
+                                       &partly, err);
+        x += els_shape_values(run->job->params->shape);
+    }
+    if (status == 0)
+        *out = findings;
+    else
+        free(findings);
     return status;
 }

@@ -1,5 +1,5 @@
 /*
- * The kind "sample", computed: its sampler's steps, and at the end the PNGs. Only the conductor's
+ * The kind "sample", computed: automatic scales, the sampler's steps, and at the end the PNGs. Only the conductor's
  * thread comes here; the PNGs are drawn by the pool.
  */
 #include <stdlib.h>
@@ -7,31 +7,63 @@
 #include "kind_sample.h"
 #include "picture.h"
 #include "run.h"
+#include "saved_scales.h"
 #include "sha256.h"
 
 enum { MAX_PNG = 64 << 20 };
 
-static const struct els_sampler *sampler_of(const struct srv_run *run)
+#define MOSAIC_SHARE 0.8 /* of a step that has one */
+
+/* What the kind keeps in run->work. */
+struct sampling {
+    struct els_sampler *sampler;   /* NULL until automatic scales are known */
+    struct els_scales scales;      /* the automatic ones */
+    struct els_evaluation last;    /* of the last step, once it has run */
+    struct srv_finding *findings;  /* [num_images], where mosaics are kept */
+};
+
+static struct sampling *work_of(const struct srv_run *run)
 {
     return run->work;
 }
 
+static const struct els_sampler *sampler_of(const struct srv_run *run)
+{
+    return work_of(run)->sampler;
+}
+
+static int make_sampler(struct srv_run *run, const struct els_scales *scales, struct els_error *err)
+{
+    struct els_sample_spec spec = run->job->params->spec;
+    struct sampling *work = work_of(run);
+    int status;
+
+    if (scales)
+        spec.scales = *scales;
+    status = els_sampler_new(&work->sampler, &spec, err);
+    if (status == 0)
+        srv_run_keep(run, SRV_SAMPLE_XT, 0, els_sampler_x(work->sampler), els_shape_values(run->job->params->shape));
+    return status;
+}
+
 int srv_sample_begin(struct srv_run *run, struct els_error *err)
 {
-    const struct srv_params *p = run->job->params;
-    struct els_sampler *sampler = NULL;
-    int status = els_sampler_new(&sampler, &p->spec, err);
-
-    if (status < 0)
-        return status;
-    run->work = sampler;
-    srv_run_keep(run, SRV_SAMPLE_XT, 0, els_sampler_x(sampler), els_shape_values(p->shape));
-    return 0;
+    run->work = els_alloc_array(1, sizeof(struct sampling));
+    if (!run->work)
+        return els_fail(err, ELS_ENOMEM, NULL, "Memory is out.");
+    return run->job->params->auto_scales ? 0 : make_sampler(run, NULL, err);
 }
 
 void srv_sample_end(struct srv_run *run)
 {
-    els_sampler_free(run->work);
+    struct sampling *work = work_of(run);
+
+    if (!work)
+        return;
+    els_sampler_free(work->sampler);
+    els_scales_deinit(&work->scales);
+    free(work->findings);
+    free(work);
 }
 
 double srv_sample_certified_error(const struct srv_run *run)
@@ -41,22 +73,52 @@ double srv_sample_certified_error(const struct srv_run *run)
 
 /* ---- a step ---- */
 
-int srv_sample_step(struct srv_run *run, struct els_pool *pool, const struct els_watch *watch, struct els_error *err)
+/* What the bank alone says about scales, before the first step. */
+static int choose_scales(struct srv_run *run, struct els_pool *pool, const struct els_watch *watch,
+                         struct els_error *err)
+{
+    struct sampling *work = work_of(run);
+    int status = srv_sample_auto_scales(&work->scales, run->job->params, pool, watch, err);
+
+    return status == 0 ? make_sampler(run, &work->scales, err) : status;
+}
+
+/* The step itself, with what has to be asked before it and kept after it. */
+static int advance(struct srv_run *run, struct els_pool *pool, const struct els_watch *watch, struct els_error *err)
 {
     struct els_shape shape = run->job->params->shape;
     size_t values = els_shape_values(shape);
-    struct els_sampler *sampler = run->work;
-    int step = run->next;
-    int status = srv_sample_mosaics(run, sampler, pool, watch, err);
+    struct sampling *work = work_of(run);
+    bool mosaics = srv_sample_wants_mosaics(run);
+    struct srv_part before = {watch, 0, MOSAIC_SHARE}, then = {watch, mosaics ? MOSAIC_SHARE : 0,
+                                                               mosaics ? 1 - MOSAIC_SHARE : 1};
+    struct els_watch first = srv_part_watch(&before), second = srv_part_watch(&then);
+    int status = mosaics ? srv_sample_mosaics(run, work->sampler, pool, &first, err) : 0;
 
+    work->last = els_sampler_evaluation(work->sampler);
     if (status == 0)
-        status = els_sampler_step(sampler, pool, watch, err);
+        status = els_sampler_step(work->sampler, pool, &second, err);
     if (status < 0)
         return status;
-    srv_run_keep(run, SRV_SAMPLE_X0, step, els_sampler_x0(sampler), values);
-    srv_run_keep(run, SRV_SAMPLE_XT, step + 1, els_sampler_x(sampler), values);
-    srv_run_keep(run, SRV_SAMPLE_ENTROPY, step, els_sampler_entropy(sampler), values / (size_t)shape.c);
+    srv_run_keep(run, SRV_SAMPLE_X0, run->next, els_sampler_x0(work->sampler), values);
+    srv_run_keep(run, SRV_SAMPLE_XT, run->next + 1, els_sampler_x(work->sampler), values);
+    srv_run_keep(run, SRV_SAMPLE_ENTROPY, run->next, els_sampler_entropy(work->sampler), values / (size_t)shape.c);
     return 0;
+}
+
+int srv_sample_step(struct srv_run *run, struct els_pool *pool, const struct els_watch *watch, struct els_error *err)
+{
+    struct sampling *work = work_of(run);
+    int status = 0;
+
+    if (!work->sampler)
+        status = choose_scales(run, pool, watch, err);
+    /* A step that is run again may have come as far as what follows the sampler's own. */
+    if (status == 0 && els_sampler_next(work->sampler) == run->next)
+        status = advance(run, pool, watch, err);
+    if (status == 0 && run->next == run->job->params->num_steps - 1)
+        status = srv_sample_findings(run, &work->last, els_sampler_x(work->sampler), &work->findings, pool, watch, err);
+    return status;
 }
 
 const float *srv_sample_preview(const struct srv_run *run, double *t)
@@ -105,39 +167,58 @@ static void paint(void *arg, size_t i, int worker)
     els_picture_deinit(&picture);
 }
 
-static json_t *image_json(const struct srv_run *run, int64_t i)
+static json_t *nearest_json(const struct els_nearest *nearest)
 {
-    const struct srv_params *p = run->job->params;
-
-    return json_pack("{s:I, s:I, s:o, s:s, s:n, s:n}", "index", (json_int_t)i, "seed",
-                     (json_int_t)p->spec.seed + (json_int_t)i, "url",
-                     json_sprintf("/v1/jobs/%s/images/%lld", run->job->record.id, (long long)i), "sha256",
-                     run->pictures[i].sha256, "local_consistency", "nearest");
+    return json_pack("{s:I, s:i, s:i, s:f}", "bank_index", (json_int_t)nearest->image, "dy", nearest->dy, "dx",
+                     nearest->dx, "distance", nearest->distance);
 }
 
-static json_t *step_json(const struct srv_run *run, int s)
+static json_t *image_json(const struct srv_run *run, int64_t i)
 {
-    struct els_step_info info = els_sampler_step_info(sampler_of(run), s);
+    const struct srv_finding *finding = work_of(run)->findings ? &work_of(run)->findings[i] : NULL;
+    const struct srv_params *p = run->job->params;
 
-    return json_pack("{s:i, s:f, s:o, s:f}", "step", s, "t", info.t, "p",
-                     els_machine_uses_p(run->job->params->spec.machine) ? json_integer(info.p) : json_null(),
-                     "alpha_bar", info.alpha_bar);
+    return json_pack("{s:I, s:I, s:o, s:s, s:o, s:o}", "index", (json_int_t)i, "seed",
+                     (json_int_t)p->spec.seed + (json_int_t)i, "url",
+                     json_sprintf("/v1/jobs/%s/images/%lld", run->job->record.id, (long long)i), "sha256",
+                     run->pictures[i].sha256, "local_consistency",
+                     finding ? json_real(finding->local_consistency) : json_null(), "nearest",
+                     finding ? nearest_json(&finding->nearest) : json_null());
+}
+
+json_t *srv_sample_steps_json(const struct els_sampler *sampler, const struct srv_params *p)
+{
+    json_t *steps = json_array();
+
+    for (int s = 0; steps && s < els_sampler_num_steps(sampler); s++) {
+        struct els_step_info info = els_sampler_step_info(sampler, s);
+        json_t *step = json_pack("{s:i, s:f, s:o, s:f}", "step", s, "t", info.t, "p",
+                                 els_machine_uses_p(p->spec.machine) ? json_integer(info.p) : json_null(),
+                                 "alpha_bar", info.alpha_bar);
+
+        if (json_array_append_new(steps, step) < 0) {
+            json_decref(steps);
+            steps = NULL;
+        }
+    }
+    return steps;
 }
 
 static char *result_text(const struct srv_run *run)
 {
-    json_t *images = json_array(), *steps = json_array(), *result = NULL;
+    json_t *images = json_array(), *steps = srv_sample_steps_json(sampler_of(run), run->job->params), *result = NULL;
     int failed = !images || !steps;
     char *text = NULL;
 
     for (int64_t i = 0; !failed && i < run->job->params->spec.num_images; i++)
         failed = json_array_append_new(images, image_json(run, i));
-    for (int s = 0; !failed && s < run->job->params->num_steps; s++)
-        failed = json_array_append_new(steps, step_json(run, s));
     if (!failed)
         result = json_pack("{s:O, s:O, s:o}", "images", images, "steps", steps, "tensors_url",
                            json_sprintf("/v1/jobs/%s/tensors", run->job->record.id));
-    if (result)
+    if (result && run->job->params->auto_scales &&
+        json_object_set_new(result, "scales", srv_scales_json(&work_of(run)->scales)) < 0)
+        failed = -1;
+    if (result && !failed)
         text = json_dumps(result, JSON_COMPACT);
     json_decref(result);
     json_decref(images);

@@ -91,6 +91,7 @@ struct srv_params {
     size_t num_inputs;
     double *alpha_bar; /* the same as spec.alpha_bar */
     int64_t *exclude_images, *exclude_classes;
+    bool auto_scales;   /* spec.scales stands in until the job has found its own */
     int64_t mosaic_top; /* candidates per pixel of a mosaic */
     /* of kinds that evaluate at given times and scales (params_levels.c) */
     int num_p, p[ELS_MAX_P_COUNT];

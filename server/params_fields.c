@@ -543,10 +543,10 @@ const struct srv_field srv_field_noise_schedule_name = {
 };
 
 const struct srv_field srv_field_scales = {
-    .name = "scales", .type = "string, integer, array or object", .fallback = "\"auto\"",
+    .name = "scales", .type = "string, integer, array, object or null", .fallback = "null",
     .read = srv_read_scales, .min = 1, .max = ELS_MAX_P,
-    .doc = "Locality scales P(t): a preset, one odd number, a list, {\"t\": [...], \"p\": [...]}, or auto: the "
-        "bank's own, else mnist-resnet-zeros.",
+    .doc = "Locality scales P(t): a preset, a saved name, one odd number, a list, {\"t\": [...], \"p\": [...]}, or auto: what "
+           "the bank alone says; null: the bank's own, else mnist-resnet-zeros.",
 };
 
 const struct srv_field srv_field_seed = {

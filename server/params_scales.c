@@ -1,7 +1,7 @@
 /*
  * The field `scales`: a preset's name, a saved one, one odd number, a list with one entry per step, or pairs of t and P.
- * "auto" is the bank's own schedule, or a preset for a bank that has none. Called by params.c through the table, from
- * any back-room thread. The machines is and es take scales and ignore them.
+ * "auto" is what the bank alone says; null is the bank's own schedule, or a preset for a bank that has none. Called by
+ * params.c through the rows, from any back-room thread. The machines is and es take scales and ignore them.
  *
  * A list from the request must have num_inference_steps entries (params.c checks it, when that number is known).
  * A bank's own list serves any number of steps, because scales are keyed by t.
@@ -222,11 +222,24 @@ static int read_banks_own(struct srv_reading *r, const char *own)
     return n;
 }
 
+/* What the bank alone says. It is found when the job runs; until then the smallest scale stands in. */
+static int read_auto(struct srv_reading *r)
+{
+    struct els_error err = {0};
+
+    r->params->auto_scales = els_machine_uses_p(r->params->spec.machine);
+    if (els_scales_constant(&r->params->spec.scales, 1, &err) < 0)
+        return scales_fault(r->faults, "/scales", &err);
+    return srv_resolve(r, "scales", json_string("auto"));
+}
+
 int srv_read_scales(struct srv_reading *r, const struct srv_field *f, const json_t *value)
 {
     const char *own;
 
-    if (!json_is_string(value) || strcmp(json_string_value(value), "auto") != 0)
+    if (json_is_string(value) && strcmp(json_string_value(value), "auto") == 0)
+        return read_auto(r);
+    if (!json_is_null(value))
         return read_given(r, value);
     /* Without a bank there are no scales to ask for, and the bank's fault has been told. */
     if (!r->params->spec.bank)

@@ -189,6 +189,18 @@ static int64_t deadline(const struct srv_run *run, int64_t now)
     return run->limit > 0 ? now + (int64_t)((run->limit - run->seconds) * 1000) : INT64_MAX;
 }
 
+static int poll_part(void *user, double done)
+{
+    const struct srv_part *part = user;
+
+    return part->whole->poll(part->whole->user, part->first + part->share * done);
+}
+
+struct els_watch srv_part_watch(struct srv_part *part)
+{
+    return (struct els_watch){poll_part, part};
+}
+
 int srv_run_step(struct srv_run *run, struct els_pool *pool, const atomic_bool *stop, struct els_error *err)
 {
     int64_t began = srv_monotonic_ms();

@@ -54,6 +54,14 @@ const char *srv_run_engine(struct srv_run *run);
 
 /* ---- for kinds ---- */
 
+/* A part of a step, from `first` on and `share` of it long: its progress as that of the whole. */
+struct srv_part {
+    const struct els_watch *whole;
+    double first, share;
+};
+/* Borrows `part`. */
+struct els_watch srv_part_watch(struct srv_part *part);
+
 /* Copies [N,size] into slot `slot` of output i, for each image; does nothing when it is not kept. */
 void srv_run_keep(struct srv_run *run, int output, int slot, const float *from, size_t size);
 

@@ -124,6 +124,29 @@ def test_tensors_and_json_agree(elsd):
     assert got["region"] == tensors["mosaic_regions"][1, 1].ravel().tolist()
 
 
+@pytest.mark.parametrize("machine", ["ls", "els", "bbels"])
+def test_findings(elsd, bank, machine):
+    """Local consistency: the last step's P and candidates, a = 1, within 0.02; the nearest of all translations."""
+    job = elsd.post("/v1/samples", 200, json=BODY | {"machine": machine, "outputs": ["final_mosaic"]}).json()
+    images = npy(elsd.get(f"{job['result']['tensors_url']}?name=images", 200).content).astype(float)
+    known = bank[1].astype(float)
+    for x, told in zip(images, job["result"]["images"]):
+        # At a = 1 and next to no noise all weight is on the nearest patch.
+        found = posterior(bank[1], x, machine, job["result"]["steps"][-1]["p"], 1 - 1e-9)
+        good = [(np.abs(known[at[0][0], :, at[0][1], at[0][2]] - x[:, i, j]) <= 0.02).all()
+                for (i, j), (at, _) in found.items()]
+        assert told["local_consistency"] == pytest.approx(np.mean(good))
+        h, w = SHAPE[1:]
+        distances = {(n, dy, dx): np.sqrt(((x - np.roll(y, (-dy, -dx), (1, 2))) ** 2).mean())
+                     for n, y in enumerate(known) for dy in range(h) for dx in range(w)}
+        best = min(distances, key=distances.get)
+        nearest = told["nearest"]
+        assert (nearest["bank_index"], nearest["dy"], nearest["dx"]) == best
+        assert nearest["distance"] == pytest.approx(distances[best], rel=1e-6)
+    plain = elsd.post("/v1/samples", 200, json=BODY | {"machine": machine}).json()["result"]["images"][0]
+    assert plain["local_consistency"] is None and plain["nearest"] is None
+
+
 def test_the_last_step_alone(elsd):
     job = elsd.post("/v1/samples", 200, json=BODY | {"outputs": ["image", "final_mosaic"]}).json()
     both = elsd.post("/v1/samples", 200, json=BODY | {"outputs": ["image", "mosaic"]}).json()

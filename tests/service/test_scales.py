@@ -62,6 +62,35 @@ def test_names_that_are_none(elsd, name):
     assert elsd.request("PUT", f"/v1/scales/{name}", json=PAIRS).json()["code"] == "invalid_name"
 
 
+def test_auto_is_of_the_bank_alone(elsd):
+    body = {"scales": "auto", "num_inference_steps": 6, "max_samples": 16}
+    job = elsd.sample(**body)
+    assert job["params"]["scales"] == "auto"
+    scales = job["result"]["scales"]
+    assert len(scales["t"]) == 20 and all(p % 2 == 1 for p in scales["p"]) and scales["p"] == sorted(scales["p"])
+    at = dict(zip((round(t, 9) for t in scales["t"]), scales["p"]))
+    for step in job["result"]["steps"]:
+        assert step["p"] == at[min(at, key=lambda t: (round(abs(t - step["t"]), 9), -t))]
+    # The same as when they are given, and the same once more.
+    given = elsd.sample(**body | {"scales": scales})
+    again = elsd.post("/v1/samples", 200, json=job["params"]).json()
+    tensor = [elsd.get(f"{j['result']['tensors_url']}?name=images", 200).content for j in (job, given, again)]
+    assert tensor[0] == tensor[1] == tensor[2]
+
+
+def test_auto_serves_levels_that_are_given(elsd):
+    levels = [1 - (i / 30) ** 2 * 0.999 for i in range(31)]
+    job = elsd.sample(scales="auto", max_samples=12, num_inference_steps=30, noise_schedule={"alpha_bar": levels})
+    assert 1 <= len(job["result"]["scales"]["t"]) <= 20
+
+
+def test_auto_has_nothing_to_choose(elsd):
+    problem = elsd.problem("POST", "/v1/samples", 422, json={"bank": "two-tone", "scales": "auto", "max_samples": 1})
+    assert problem["errors"][0]["pointer"] == "/scales"
+    job = elsd.sample(machine="is", scales="auto")
+    assert "scales" not in job["result"] and job["result"]["steps"][0]["p"] is None
+
+
 def test_they_outlive_the_daemon(start):
     elsd = start("--bank", "two-tone=two-tone")
     elsd.request("PUT", "/v1/scales/kept", 201, json=PAIRS)
