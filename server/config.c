@@ -15,6 +15,7 @@
 
 #include "config_keys.h"
 #include "config_toml.h"
+#include "utf8.h"
 
 enum { MAX_FILE = 1 << 20, MAX_HELP = 1 << 16 };
 
@@ -46,6 +47,24 @@ static int read_file(struct els_buffer *out, const char *path, struct els_error 
     }
     fclose(f);
     return r;
+}
+
+/* TOML is UTF-8 without control characters. toml++ 3.3 asserts things that other bytes make false. */
+static int check_text(const char *text, size_t size, const char *path, struct els_error *err)
+{
+    int line = 1;
+
+    for (size_t i = 0, n; i < size; i += n) {
+        uint32_t c = 0;
+
+        n = text[i] ? els_utf8_decode(text + i, &c) : 0;
+        if (n == 0 || (c < 0x20 && c != '\t' && c != '\n' && c != '\r') || c == 0x7f)
+            return els_fail(err, ELS_EFORMAT, "config",
+                            "%.200s, line %d: TOML is UTF-8 text; the byte 0x%02x is none", path, line,
+                            (unsigned)(unsigned char)text[i]);
+        line += c == '\n';
+    }
+    return 0;
 }
 
 static int add_file_banks(struct srv_config *config, const char *path, const json_t *table,
@@ -106,9 +125,13 @@ static int apply_file(struct srv_config *config, const char *path, struct els_er
     size_t i;
     int r = read_file(&text, path, err);
 
+    if (r == 0 && els_buffer_append(&text, "", 1) < 0)
+        r = els_fail(err, ELS_ELIMIT, "config", "%.200s is larger than %d bytes", path, MAX_FILE);
+    if (r == 0)
+        r = check_text((const char *)text.data, text.size - 1, path, err);
     if (r < 0)
         return r;
-    r = srv_toml_parse(&entries, text.data ? (const char *)text.data : "", text.size, &inner);
+    r = srv_toml_parse(&entries, (const char *)text.data, text.size - 1, &inner);
     if (r < 0)
         return els_fail(err, r, "config", "%.160s: %.280s", path, inner.message);
     json_array_foreach(entries, i, entry)

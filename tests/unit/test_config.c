@@ -235,6 +235,9 @@ END_TEST
 
 START_TEST(test_wrong_files)
 {
+    assert_error("\nport = \x01\n", "line 2", "0x01");
+    assert_error("# \xff\n", "line 1", "0xff");
+    assert_error("# \xc3\xa9 is fine\nport = \"\xe9\"\n", "line 2", "0xe9");
     assert_error("\n\nprot = 1\n", "line 3", "\"prot\"");
     assert_error("log-level = \"info\"\n", "line 1", "log-level");
     assert_error("port = \"x\"\n", "line 1", "whole number from 0 to 65535");
