@@ -1,6 +1,6 @@
 /*
- * The table of served banks. Filled by the main thread at startup; read by any thread, under a lock
- * that is held only while a pointer is looked up and its reference taken.
+ * The table of served banks. Filled by the main thread at startup, replaced by it on SIGHUP; read by
+ * any thread, under a lock that is held only while a pointer is looked up and its reference taken.
  */
 #include "banks.h"
 
@@ -65,6 +65,42 @@ int srv_banks_new(struct srv_banks **out, const struct srv_config *config, struc
     else
         *out = banks;
     return r;
+}
+
+static const struct entry *find_same(const struct srv_banks *banks, const struct entry *wanted)
+{
+    const char *sha256 = els_bank_info(wanted->bank)->sha256;
+
+    for (size_t i = 0; i < banks->n; i++)
+        if (strcmp(banks->entries[i].name, wanted->name) == 0 &&
+            strcmp(els_bank_info(banks->entries[i].bank)->sha256, sha256) == 0)
+            return &banks->entries[i];
+    return NULL;
+}
+
+void srv_banks_replace(struct srv_banks *banks, struct srv_banks *fresh)
+{
+    struct entry *old;
+    size_t n;
+
+    /* Only the main thread changes tables, so this one cannot change under it. */
+    for (size_t i = 0; i < fresh->n; i++) {
+        const struct entry *same = find_same(banks, &fresh->entries[i]);
+
+        if (same) {
+            els_bank_unref(fresh->entries[i].bank);
+            fresh->entries[i].bank = els_bank_ref(same->bank);
+        }
+    }
+    pthread_mutex_lock(&banks->lock);
+    old = banks->entries;
+    n = banks->n;
+    banks->entries = fresh->entries;
+    banks->n = fresh->n;
+    pthread_mutex_unlock(&banks->lock);
+    fresh->entries = old;
+    fresh->n = n;
+    srv_banks_free(fresh);
 }
 
 struct srv_banks *srv_banks_free(struct srv_banks *banks)

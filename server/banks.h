@@ -5,8 +5,8 @@
  *     …
  *     els_bank_unref(bank);
  *
- * Loaded at startup; any thread may read. A reload swaps the table under its own
- * short lock; who holds a reference keeps the old bank.
+ * Loaded at startup; any thread may read. A reload loads a second table beside the first and swaps
+ * them under the lock; who holds a reference keeps the old bank.
  */
 #ifndef SRV_BANKS_H
 #define SRV_BANKS_H
@@ -21,6 +21,9 @@ struct srv_banks;
  * bank. */
 int srv_banks_new(struct srv_banks **out, const struct srv_config *config, struct els_error *err);
 struct srv_banks *srv_banks_free(struct srv_banks *banks);
+/* Serves what `fresh` holds from now on, and frees it. A bank that is the same keeps its memory; who
+ * holds a reference to an old one goes on with that. Any thread may be reading `banks`. */
+void srv_banks_replace(struct srv_banks *banks, struct srv_banks *fresh);
 /* A reference, or NULL. `name` NULL: the default bank (the first configured, else digits). */
 struct els_bank *srv_banks_get(struct srv_banks *banks, const char *name);
 /* The i-th bank and its served name (copied into `name`), or NULL past the end. */

@@ -104,9 +104,9 @@ static void end_job(struct srv_conductor *c, struct srv_job *job, struct srv_out
         srv_store_finish(c->parts.store, job->record.id, o, NULL);
         detail = err.message;
     }
+    count_end(c, o->status, seconds); /* first: who is told of the end may ask for the count */
     srv_job_end(job, o);
     log_end(c, job, o, seconds, detail);
-    count_end(c, o->status, seconds);
     c->parts.retired(c->parts.user, job);
     free(unstored);
 }

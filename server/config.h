@@ -77,6 +77,11 @@ int srv_config_write_example(struct els_buffer *out);
 int srv_config_write_help(struct els_buffer *out);
 /* The i-th key's name; NULL past the end. */
 const char *srv_config_key(size_t i);
+/* Is the i-th setting the same in both? */
+bool srv_config_is_same(const struct srv_config *a, const struct srv_config *b, size_t i);
+/* Does the i-th setting count at once on SIGHUP? Others wait for the next start. (Banks and the
+ * content of keys_file are read again too.) */
+bool srv_config_is_live(size_t i);
 /* Is the address one that only this machine can reach? */
 bool srv_config_is_loopback(const char *address);
 

@@ -28,6 +28,12 @@ enum {
         .section = key_section, .name = #key, .type = SRV_KEY_TEXT,                                \
         .offset = offsetof(struct srv_config, key), .doc = about, .text = value, .choices = words  \
     }
+#define LIVE_TEXT(key_section, key, value, words, about)                                           \
+    {                                                                                              \
+        .section = key_section, .name = #key, .type = SRV_KEY_TEXT,                                \
+        .offset = offsetof(struct srv_config, key), .doc = about, .text = value, .choices = words, \
+        .live = true                                                                               \
+    }
 #define NUMBER(key_section, key, from, to, value, about)                                           \
     {                                                                                              \
         .section = key_section, .name = #key, .type = SRV_KEY_INT,                                 \
@@ -96,8 +102,9 @@ const struct srv_key srv_keys[] = {
     NUMBER(keeping, retention_bytes, MIB, 1024 * TIB, 2 * GIB,
            "Bytes of results that are kept in all; the oldest go first."),
 
-    TEXT(telling, log_level, "info", "debug info warning error", "Least important line to log."),
-    TEXT(telling, log_format, "text", "text json", "Form of the lines on standard error."),
+    LIVE_TEXT(telling, log_level, "info", "debug info warning error",
+              "Least important line to log."),
+    LIVE_TEXT(telling, log_format, "text", "text json", "Form of the lines on standard error."),
     {0},
 };
 
@@ -106,6 +113,26 @@ const char *srv_config_key(size_t i)
     size_t n = sizeof(srv_keys) / sizeof(*srv_keys) - 1;
 
     return i < n ? srv_keys[i].name : NULL;
+}
+
+bool srv_config_is_live(size_t i)
+{
+    return srv_keys[i].live;
+}
+
+bool srv_config_is_same(const struct srv_config *a, const struct srv_config *b, size_t i)
+{
+    const void *x = (const char *)a + srv_keys[i].offset, *y = (const char *)b + srv_keys[i].offset;
+
+    switch (srv_keys[i].type) {
+    case SRV_KEY_TEXT:
+        return strcmp(*(char *const *)x, *(char *const *)y) == 0;
+    case SRV_KEY_INT:
+        return *(const int64_t *)x == *(const int64_t *)y;
+    case SRV_KEY_BOOL:
+        return *(const bool *)x == *(const bool *)y;
+    }
+    return false;
 }
 
 const struct srv_key *srv_key_find(const char *name, size_t length)

@@ -28,6 +28,7 @@ struct srv_key {
     const char *choices; /* SRV_KEY_TEXT: the allowed words, separated by spaces; NULL: any text */
     int64_t min, max;    /* SRV_KEY_INT */
     int64_t number;      /* the default of SRV_KEY_INT and SRV_KEY_BOOL */
+    bool live;           /* SIGHUP changes it */
 };
 
 /* The table; the last entry's name is NULL. */

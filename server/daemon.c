@@ -1,6 +1,6 @@
 /*
  * The daemon's life, run by the main thread: settings, log, port, banks, then waiting for the
- * signal to end. The port answers from the first moment (health; 503 for what needs the banks), so
+ * signal to end, and reading banks, keys and log settings again on SIGHUP (reload.c). The port answers from the first moment (health; 503 for what needs the banks), so
  * that whoever supervises the daemon can watch it load.
  *
  * Signals are blocked in every thread and taken by sigwait here, so no code ever runs inside a
@@ -28,6 +28,7 @@
 #include "log.h"
 #include "saved_scales.h"
 #include "metrics.h"
+#include "reload.h"
 
 enum { FINISH_MS = 5000, LAST_STEP_MS = 10000 };
 
@@ -46,6 +47,7 @@ static void block_signals(sigset_t *set)
     sigemptyset(set);
     sigaddset(set, SIGTERM);
     sigaddset(set, SIGINT);
+    sigaddset(set, SIGHUP);
     pthread_sigmask(SIG_BLOCK, set, NULL);
     signal(SIGPIPE, SIG_IGN);
 }
@@ -140,7 +142,8 @@ static int serve(struct srv_daemon *daemon, struct srv_http *http, const sigset_
     r = write_port_file(daemon->config->port_file, port, err);
     if (r < 0)
         return r;
-    sigwait(signals, &number);
+    while (sigwait(signals, &number) == 0 && number == SIGHUP)
+        srv_reload(daemon);
     srv_log(daemon->log, SRV_INFO, "draining", "signal", strsignal(number), NULL);
     return 0;
 }
@@ -174,7 +177,7 @@ static int run(struct srv_daemon *daemon, struct els_error *err)
 
 int srv_daemon_main(int argc, char **argv)
 {
-    struct srv_daemon daemon = {.log = NULL};
+    struct srv_daemon daemon = {.argc = argc, .argv = argv};
     struct srv_config config;
     struct els_error err = {0};
     int exit_now = 0, r;

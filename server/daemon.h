@@ -22,6 +22,8 @@ struct srv_daemon {
     struct srv_banks *banks;         /* banks.h; any thread */
     struct srv_jobs *jobs;           /* jobs.h; any thread */
     struct srv_metrics *metrics;     /* metrics.h; any thread */
+    int argc; /* the command line, for reading the settings again */
+    char **argv;
     atomic_bool ready;               /* banks loaded, store open */
     atomic_bool draining;            /* SIGTERM came: no new jobs */
 };

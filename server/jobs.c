@@ -171,8 +171,8 @@ int srv_jobs_cancel(struct srv_jobs *jobs, struct srv_job *job, struct els_error
     /* The job is this thread's own now, and so is the queue's reference. */
     outcome.last_event = srv_job_last_event(job);
     status = srv_store_finish(jobs->store, job->record.id, &outcome, err);
-    srv_job_end(job, &outcome);
     srv_metrics_count(jobs->daemon->metrics, SRV_JOBS_CANCELLED);
+    srv_job_end(job, &outcome);
     srv_log(jobs->daemon->log, SRV_INFO, "job_finished", "id", job->record.id, "status", "cancelled", NULL);
     remove_live(jobs, job);
     srv_job_unref(job);

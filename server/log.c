@@ -8,6 +8,7 @@
 
 #include <math.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -28,8 +29,8 @@ enum {
 };
 
 struct srv_log {
-    enum srv_level level;
-    bool json;
+    atomic_int level; /* of enum srv_level */
+    atomic_bool json;
 };
 
 static const char *const level_names[] = {"debug", "info", "warning", "error"};
@@ -37,21 +38,29 @@ static const char *const level_names[] = {"debug", "info", "warning", "error"};
 int srv_log_new(struct srv_log **out, const char *level, const char *format)
 {
     struct srv_log *log = els_alloc_array(1, sizeof(*log));
-    bool known = false;
 
     if (!log)
         return ELS_ENOMEM;
-    for (int i = SRV_DEBUG; i <= SRV_ERROR; i++)
-        if (strcmp(level, level_names[i]) == 0) {
-            log->level = (enum srv_level)i;
-            known = true;
-        }
-    log->json = strcmp(format, "json") == 0;
-    if (!known || (!log->json && strcmp(format, "text") != 0)) {
+    if (srv_log_set(log, level, format) < 0) {
         free(log);
         return ELS_EINVAL;
     }
     *out = log;
+    return 0;
+}
+
+int srv_log_set(struct srv_log *log, const char *level, const char *format)
+{
+    bool json = strcmp(format, "json") == 0;
+    int i = SRV_DEBUG;
+
+    while (i <= SRV_ERROR && strcmp(level, level_names[i]) != 0)
+        i++;
+    if (i > SRV_ERROR || (!json && strcmp(format, "text") != 0))
+        return ELS_EINVAL;
+    /* relaxed: a line of another thread may still come as it was */
+    atomic_store_explicit(&log->level, i, memory_order_relaxed);
+    atomic_store_explicit(&log->json, json, memory_order_relaxed);
     return 0;
 }
 
@@ -215,18 +224,20 @@ void srv_log(struct srv_log *log, enum srv_level level, const char *event, ...)
     const char *key, *value;
     size_t done = 0;
     va_list ap;
+    bool json;
 
-    if (!log || level < log->level)
+    if (!log || (int)level < atomic_load_explicit(&log->level, memory_order_relaxed))
         return;
-    add_head(&line, log->json, level, event);
+    json = atomic_load_explicit(&log->json, memory_order_relaxed);
+    add_head(&line, json, level, event);
     va_start(ap, event);
     while ((key = va_arg(ap, const char *))) {
         value = va_arg(ap, const char *);
         if (value)
-            add_field(&line, key, value, log->json);
+            add_field(&line, key, value, json);
     }
     va_end(ap);
-    if (log->json)
+    if (json)
         line.text[line.size++] = '}';
     line.text[line.size++] = '\n';
     while (done < line.size) {

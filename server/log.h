@@ -25,6 +25,8 @@ struct srv_log;
 
 /* level "debug" … "error"; format "text" or "json". */
 int srv_log_new(struct srv_log **out, const char *level, const char *format);
+/* Another level and format, from the next line on. Any thread may be logging. ELS_EINVAL. */
+int srv_log_set(struct srv_log *log, const char *level, const char *format);
 struct srv_log *srv_log_free(struct srv_log *log);
 /* NULL-terminated pairs of key and value (strings; a NULL value is left out). */
 void srv_log(struct srv_log *log, enum srv_level level, const char *event, ...)

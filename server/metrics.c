@@ -260,6 +260,13 @@ static int write_refused(const struct page *page, const struct metric *m)
     return write_words(page, m, "limit", words, SRV_REFUSED_QUEUE);
 }
 
+static int write_reloads(const struct page *page, const struct metric *m)
+{
+    static const char *const words[] = {"done", "failed", NULL};
+
+    return write_words(page, m, "outcome", words, SRV_RELOADS_DONE);
+}
+
 static int write_workers(const struct page *page, const struct metric *m)
 {
     return sample(page, m, page->jobs.workers);
@@ -334,6 +341,8 @@ static const struct metric table[] = {
      SRV_STEP_SECONDS},
     {"els_workers", "gauge", "Threads that compute.", write_workers, 0},
     {"els_workers_busy", "gauge", "Threads that are computing now.", write_busy, 0},
+    {"els_reloads_total", "counter", "SIGHUPs, by whether what they brought is in use.",
+     write_reloads, 0},
     {"els_bank_bytes", "gauge", "Memory of a served bank's images.", write_banks, 0},
     {"process_start_time_seconds", "gauge", "When the process began, in seconds since 1970.",
      write_start_time, 0},

@@ -31,6 +31,9 @@ enum srv_counter {
     SRV_REFUSED_QUEUE,
     SRV_REFUSED_KEY,
     SRV_REFUSED_ADDRESS,
+    /* SIGHUP */
+    SRV_RELOADS_DONE,
+    SRV_RELOADS_FAILED,
     SRV_COUNTER_COUNT,
 };
 
