@@ -11,7 +11,19 @@ static void post_denoise(struct srv_request *req, struct srv_response *res)
     srv_post_and_wait(req, res, &srv_kind_denoise);
 }
 
+static void post_calibrations(struct srv_request *req, struct srv_response *res)
+{
+    srv_post_job(req, res, &srv_kind_calibration);
+}
+
+static void post_comparisons(struct srv_request *req, struct srv_response *res)
+{
+    srv_post_job(req, res, &srv_kind_comparison);
+}
+
 const struct srv_route srv_science_routes[] = {
     {"POST", "/v1/denoise", post_denoise, 0},
+    {"POST", "/v1/calibrations", post_calibrations, 0},
+    {"POST", "/v1/comparisons", post_comparisons, 0},
     {0},
 };

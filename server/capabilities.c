@@ -124,13 +124,31 @@ static json_t *presets(void)
     return list;
 }
 
+/* Every kind of job: where it is asked for, and what its body may say. */
+static json_t *kinds_json(const struct srv_limits *limits)
+{
+    json_t *list = json_array();
+    const struct srv_kind *kind;
+
+    for (size_t i = 0; list && (kind = srv_kind_at(i)); i++) {
+        json_t *outputs = json_array();
+
+        for (const struct srv_output *o = kind->outputs; outputs && o->word; o++)
+            if (*o->word)
+                json_array_append_new(outputs, json_string(o->word));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:o, s:o}", "name", kind->name, "post", kind->path, "fields",
+                                              fields(kind, limits), "outputs", outputs));
+    }
+    return list;
+}
+
 json_t *srv_jobs_capabilities(const struct srv_daemon *daemon)
 {
     struct srv_limits limits = srv_limits_of(daemon->config);
 
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:[s,s]}", "defaults", defaults(daemon),
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:[s,s]}", "defaults", defaults(daemon),
                      "limits", limits_json(daemon->config, &limits), "fields", fields(&srv_kind_sample, &limits), "machines",
                      machines(), "candidates", field_words("candidates"), "samplers", field_words("sampler"),
                      "start_steps", field_words("start_step"), "noise_schedules", field_words("noise_schedule"),
-                     "outputs", field_words("outputs"), "presets", presets(), "noise", "torch", "numpy");
+                     "outputs", field_words("outputs"), "presets", presets(), "kinds", kinds_json(&limits), "noise", "torch", "numpy");
 }

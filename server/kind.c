@@ -7,7 +7,8 @@
 
 #include "record.h"
 
-static const struct srv_kind *const kinds[] = {&srv_kind_sample, &srv_kind_denoise};
+static const struct srv_kind *const kinds[] = {&srv_kind_sample, &srv_kind_denoise, &srv_kind_calibration,
+                                              &srv_kind_comparison};
 
 const struct srv_kind *srv_kind_at(size_t i)
 {

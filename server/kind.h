@@ -52,10 +52,12 @@ size_t srv_output_values(const struct srv_output *o, const struct srv_extent *e)
 
 struct srv_kind {
     const char *name; /* what the store and the JSON say: never renamed */
+    const char *path; /* where it is posted to */
     const struct srv_field *const *fields; /* of the body, NULL-terminated, in the order of reading: the bank first */
     /* Ends with a row without a word; bit i of `outputs` is row i. Row 0 is the main one: what .npy and PNG show. */
     const struct srv_output *outputs;
     bool has_images; /* row 0 is SRV_IMAGES_TENSOR, and each has a PNG */
+    bool has_sheet;      /* a picture of the whole, which is what PNG shows */
     bool tensors_inside; /* small tensors are told in the JSON of the result, too */
 
     /* What depends on several fields, once all have been read: fills in num_steps, cost and what else the kind
@@ -78,7 +80,7 @@ struct srv_kind {
     double (*certified_error)(const struct srv_run *run);
 };
 
-extern const struct srv_kind srv_kind_sample, srv_kind_denoise;
+extern const struct srv_kind srv_kind_sample, srv_kind_denoise, srv_kind_calibration, srv_kind_comparison;
 
 /* Row i, NULL past the end. */
 const struct srv_kind *srv_kind_at(size_t i);

@@ -261,6 +261,7 @@ static int finish(struct srv_run *run, struct els_pool *pool, struct els_error *
 
 const struct srv_kind srv_kind_denoise = {
     .name = "denoise",
+    .path = "/v1/denoise",
     .fields = fields,
     .outputs = outputs,
     .tensors_inside = true,

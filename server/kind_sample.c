@@ -132,7 +132,7 @@ static void resolve_as_pairs(struct srv_reading *r)
     srv_resolve(r, "scales", srv_scales_json(&r->params->spec.scales));
 }
 
-static void settle_steps(struct srv_reading *r)
+void srv_sample_settle_steps(struct srv_reading *r)
 {
     struct els_sample_spec *spec = &r->params->spec;
     int64_t n = r->num_inference_steps;
@@ -221,7 +221,7 @@ static void settle_cost(struct srv_reading *r, int64_t bank_images)
 }
 
 /* The library's own word on the parameters. */
-static void settle_sampler(struct srv_reading *r)
+void srv_sample_settle_sampler(struct srv_reading *r)
 {
     struct els_sample_spec one = r->params->spec;
     struct els_sampler *sampler = NULL;
@@ -241,12 +241,12 @@ static void settle(struct srv_reading *r)
 {
     settle_outputs(r);
     settle_num_images(r);
-    settle_steps(r);
+    srv_sample_settle_steps(r);
     settle_seed(r);
     if (r->faults->count == 0)
         srv_settle_bytes(r);
     if (r->faults->count == 0)
-        settle_sampler(r);
+        srv_sample_settle_sampler(r);
 }
 
 /* ---- the body ---- */
@@ -272,6 +272,7 @@ static const struct srv_field *const fields[] = {
 
 const struct srv_kind srv_kind_sample = {
     .name = "sample",
+    .path = "/v1/samples",
     .fields = fields,
     .outputs = outputs,
     .has_images = true,

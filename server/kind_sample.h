@@ -28,6 +28,10 @@ enum { SRV_PLACE_VALUES = 3 };
 /* A mosaic takes about as long as so many passes over the bank. */
 enum { SRV_MOSAIC_PASSES = 10 };
 
+/* For the settle() of kinds that run the same sampler: the number of steps, and the library's word on it all. */
+void srv_sample_settle_steps(struct srv_reading *r);
+void srv_sample_settle_sampler(struct srv_reading *r);
+
 /* What is told of a finished image. */
 struct srv_finding {
     double local_consistency;

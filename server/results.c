@@ -208,6 +208,49 @@ static int kept_output(struct srv_response *res, const struct srv_record *record
     return i;
 }
 
+/* The PNG enlarged, with the same text. */
+static int enlarge(const struct srv_record *record, struct els_buffer *png, int zoom)
+{
+    _cleanup_(els_freep) char *caption = srv_params_caption(record->params, -1);
+    const char *text[] = {"els", caption};
+    struct els_picture picture = {0};
+    int status = caption ? els_picture_read(&picture, png->data, png->size, ELS_PICTURE_MAX_PIXELS, NULL) : ELS_ENOMEM;
+
+    if (status == 0)
+        status = els_picture_zoom(&picture, zoom);
+    png->size = 0;
+    if (status == 0)
+        status = els_picture_write_png(png, &picture, text, 1);
+    els_picture_deinit(&picture);
+    return status;
+}
+
+void srv_results_sheet(struct srv_request *req, struct srv_response *res, const struct srv_record *record, int zoom)
+{
+    const struct srv_kind *kind = kind_of(res, record);
+    struct els_buffer png = ELS_BUFFER_INIT(MAX_PNG);
+    struct els_error err = {0};
+    char sha256[65];
+    int status;
+
+    if (!kind)
+        return;
+    if (!kind->has_sheet) {
+        srv_problem(res, 404, "sheet_not_found", "A job of the kind %s has no sheet.", record->kind);
+        return;
+    }
+    if (unchanged(req, res, record, "sheet", 0, 0, zoom))
+        return;
+    status = srv_store_read_picture(jobs_of(req)->store, record->id, SRV_PICTURE_SHEET, &png, sha256, &err);
+    if (status == ELS_ENOENT) {
+        srv_problem(res, 404, "sheet_not_found", "The images are too many for one picture; the tensors have them.");
+        return;
+    }
+    if (status == 0 && zoom > 1)
+        status = enlarge(record, &png, zoom);
+    answer_drawn(req, res, record, status, &err, &png);
+}
+
 void srv_results_step(struct srv_request *req, struct srv_response *res, const struct srv_record *record, int64_t image,
                       int64_t step, bool xt, int zoom)
 {
@@ -422,6 +465,8 @@ void srv_results_answer(struct srv_request *req, struct srv_response *res, const
         answer_npy(req, res, record, &kind->outputs[0]);
     else if (strcmp(type, SRV_SAFETENSORS_TYPE) == 0)
         srv_results_tensors(req, res, record);
+    else if (kind->has_sheet)
+        srv_results_sheet(req, res, record, 1);
     else if (kind->has_images && record->num_images == 1)
         srv_results_image(req, res, record, 0, 1);
     else

@@ -35,6 +35,8 @@ void srv_results_answer(struct srv_request *req, struct srv_response *res, const
 /* One final image, enlarged. */
 void srv_results_image(struct srv_request *req, struct srv_response *res, const struct srv_record *record,
                        int64_t image, int zoom);
+/* The picture of a whole job, of a kind that has one. */
+void srv_results_sheet(struct srv_request *req, struct srv_response *res, const struct srv_record *record, int zoom);
 /* One step of x0 or xt as a picture. */
 void srv_results_step(struct srv_request *req, struct srv_response *res, const struct srv_record *record, int64_t image,
                       int64_t step, bool xt, int zoom);
