@@ -31,6 +31,7 @@
 
 #include "bank.h"
 #include "calibrate.h"
+#include "colormap.h"
 #include "compare.h"
 #include "consistency.h"
 #include "engine.h"
@@ -39,6 +40,7 @@
 #include "machine.h"
 #include "mem.h"
 #include "mosaic.h"
+#include "mosaic_picture.h"
 #include "noise.h"
 #include "npy.h"
 #include "picture.h"

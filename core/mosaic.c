@@ -74,12 +74,12 @@ struct origin {
     int down, right; /* displacement */
 };
 
-static struct origin origin_of(const struct els_mosaic *m, int at, int wraps)
+static struct origin origin_of(const struct els_mosaic *m, int at)
 {
     const struct els_candidate *c = &m->candidate[at * m->top];
     struct origin o = {c->image, c->row - at / m->width, c->column - at % m->width};
 
-    if (wraps) {
+    if (m->wraps) {
         o.down = wrap(o.down, m->height);
         o.right = wrap(o.right, m->width);
     }
@@ -113,7 +113,7 @@ static void fill(struct els_mosaic *m, const struct origin *origin, int seed, in
     }
 }
 
-static int find_regions(struct els_mosaic *m, int wraps)
+static int find_regions(struct els_mosaic *m)
 {
     int pixels = m->height * m->width;
     _cleanup_(els_freep) struct origin *origin = els_alloc_array((size_t)pixels, sizeof(*origin));
@@ -122,7 +122,7 @@ static int find_regions(struct els_mosaic *m, int wraps)
     if (!origin || !stack)
         return ELS_ENOMEM;
     for (int at = 0; at < pixels; at++) {
-        origin[at] = origin_of(m, at, wraps);
+        origin[at] = origin_of(m, at);
         m->region[at] = -1;
     }
     for (int at = 0; at < pixels; at++)
@@ -158,6 +158,7 @@ static int make(struct els_mosaic *m, const struct els_evaluation *e, struct els
     };
     int r;
 
+    m->wraps = wraps_sources(e);
     m->candidate = els_alloc_array(pixels * (size_t)m->top, sizeof(*m->candidate));
     m->entropy = els_alloc_array(pixels, sizeof(*m->entropy));
     m->region = els_alloc_array(pixels, sizeof(*m->region));
@@ -168,7 +169,7 @@ static int make(struct els_mosaic *m, const struct els_evaluation *e, struct els
         return r;
     take_candidates(m, e, &scan);
     els_scan_deinit(&scan);
-    return find_regions(m, wraps_sources(e));
+    return find_regions(m);
 }
 
 int els_mosaic_new(struct els_mosaic **out, const struct els_evaluation *evaluation, int top,

@@ -46,6 +46,7 @@ struct els_mosaic {
     double *entropy;                 /* [H,W] −Σ w·ln w over all candidates, nats; exp of it is their effective number */
     int *region;                     /* [H,W] 0…num_regions−1, numbered in the order of their first pixels */
     int num_regions;
+    int wraps; /* patches wrap around: displacements count modulo H and W */
 };
 
 /*
