@@ -46,8 +46,10 @@ static ssize_t read_source(void *cls, uint64_t position, char *out, size_t size)
         w->news = false;
         gone = req->phase == SRV_GONE;
         pthread_mutex_unlock(&w->lock);
+        /* Not END_WITH_ERROR: libmicrohttpd 0.9.75 then leaves the socket open until the connection's
+         * timeout. Nobody can read the end either: sending it fails, and that closes the socket. */
         if (gone)
-            return MHD_CONTENT_READER_END_WITH_ERROR;
+            return MHD_CONTENT_READER_END_OF_STREAM;
         n = res->stream.read(res->stream.user, out, size, ping);
         if (n > 0) {
             srv_link_enter(req->link, SRV_LINK_BUSY, -1, w);
