@@ -47,7 +47,6 @@ static void get_job(struct srv_request *req, struct srv_response *res)
 
     if (!type)
         return;
-    srv_response_header(res, "Vary", "Accept");
     if (strcmp(type, SRV_JSON_TYPE) == 0) {
         if (srv_results_find(req, res, id, &record))
             srv_results_json(req, res, 200, &record);
@@ -87,7 +86,7 @@ static void get_step(struct srv_request *req, struct srv_response *res)
     int64_t zoom;
 
     if (of && !xt && strcmp(of, "x0") != 0)
-        srv_problem_invalid(res, "/of", "of is \"%.40s\"; it must be x0 or xt.", of);
+        srv_problem_invalid(res, "?of", "of is \"%.40s\"; it must be x0 or xt.", of);
     else if (srv_request_query_int(req, res, "zoom", 1, MAX_ZOOM, 1, &zoom) &&
              srv_results_find_succeeded(req, res, srv_request_arg(req, 0), &record))
         srv_results_step(req, res, &record, index_arg(req, 1), index_arg(req, 2), xt, (int)zoom);
@@ -170,7 +169,7 @@ static bool read_query(struct srv_request *req, struct srv_response *res, struct
     *query = (struct srv_store_query){.status = -1, .owner = srv_request_key(req)};
     if (status && *status) {
         if (srv_status_parse(status, &parsed) < 0) {
-            srv_problem_invalid(res, "/status",
+            srv_problem_invalid(res, "?status",
                                 "status is \"%.40s\"; it must be queued, running, succeeded, failed or cancelled.",
                                 status);
             return false;

@@ -126,7 +126,7 @@ static void answer_drawn(struct srv_request *req, struct srv_response *res, cons
     if (status == 0)
         answer_buffer(res, SRV_PNG_TYPE, png);
     else if (status == ELS_ELIMIT)
-        srv_problem_invalid(res, "/zoom", "zoom makes a picture of more than %d pixels.", ELS_PICTURE_MAX_PIXELS);
+        srv_problem_invalid(res, "?zoom", "zoom makes a picture of more than %d pixels.", ELS_PICTURE_MAX_PIXELS);
     else
         srv_results_reading_failed(req, res, record, status, err);
     els_buffer_deinit(png);

@@ -333,10 +333,8 @@ void srv_post_and_wait(struct srv_request *req, struct srv_response *res, const 
 {
     const char *type = srv_request_accepts(req, res, srv_results_types);
 
-    if (!type)
-        return;
-    srv_response_header(res, "Vary", "Accept");
-    post(req, res, kind, patience(req, (int)srv_request_daemon(req)->config->sync_timeout), type);
+    if (type)
+        post(req, res, kind, patience(req, (int)srv_request_daemon(req)->config->sync_timeout), type);
 }
 
 void srv_post_job(struct srv_request *req, struct srv_response *res, const struct srv_kind *kind)
