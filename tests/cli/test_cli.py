@@ -15,6 +15,8 @@ import time
 import numpy as np
 import pytest
 
+from formats import read_png, read_safetensors, write_safetensors
+
 TESTS = pathlib.Path(os.environ["ELS_TESTS_DIR"])
 ELS = pathlib.Path(os.environ["ELS_BUILD_DIR"]) / "server" / "cli" / "els"
 MNIST_SCALES = "3,3,5,5,5,7,7,7,9,9,11,11,11,11,13,15,15,15,15,15"
@@ -44,59 +46,14 @@ def refused(*args, status, says, cwd=None):
     return done.stderr
 
 
-def write_safetensors(path, tensors, metadata=None):
-    header, data = {}, b""
-    if metadata:
-        header["__metadata__"] = metadata
-    for name, x in tensors.items():
-        kind = {"|u1": "U8", "<i8": "I64", "<f4": "F32"}[x.dtype.str]
-        header[name] = {"dtype": kind, "shape": list(x.shape), "data_offsets": [len(data), len(data) + x.nbytes]}
-        data += x.tobytes()
-    text = json.dumps(header).encode()
-    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
-
-
-def read_safetensors(path):
-    raw = path.read_bytes()
-    size, = struct.unpack("<Q", raw[:8])
-    header = json.loads(raw[8:8 + size])
-    data = raw[8 + size:]
-    metadata = header.pop("__metadata__", {})
-    tensors = {}
-    for name, t in header.items():
-        assert t["dtype"] == "F32"
-        first, last = t["data_offsets"]
-        tensors[name] = np.frombuffer(data[first:last], "<f4").reshape(t["shape"])
-    assert max(t["data_offsets"][1] for t in header.values()) == len(data)
-    return tensors, metadata
-
-
-def read_png(path):
-    """Width, height, colour type and the text chunks."""
-    raw = path.read_bytes()
-    assert raw[:8] == b"\x89PNG\r\n\x1a\n"
-    at, text = 8, {}
-    while at < len(raw):
-        size, kind = struct.unpack(">I4s", raw[at:at + 8])
-        body = raw[at + 8:at + 8 + size]
-        if kind == b"IHDR":
-            width, height, _, colour = struct.unpack(">IIBB", body[:10])
-        if kind == b"tEXt":
-            key, _, value = body.partition(b"\0")
-            text[key.decode("latin-1")] = value.decode("latin-1")
-        at += 12 + size
-    assert kind == b"IEND" and at == len(raw)
-    return width, height, colour, text
-
-
 @pytest.fixture(scope="session")
 def bank(tmp_path_factory):
     """Twelve random 8x8 images, classes cat, dog and 7."""
     path = tmp_path_factory.mktemp("bank") / "tiny.safetensors"
     images = np.random.default_rng(1).integers(0, 256, (12, 1, 8, 8), dtype=np.uint8)
     labels = np.arange(12, dtype=np.int64) % 3
-    write_safetensors(path, {"images": images, "labels": labels},
-                      {"name": "tiny", "classes": '["cat", "dog", "7"]'})
+    path.write_bytes(write_safetensors({"images": images, "labels": labels},
+                                       {"name": "tiny", "classes": '["cat", "dog", "7"]'}))
     return path
 
 
@@ -104,7 +61,7 @@ def bank(tmp_path_factory):
 def colour_bank(tmp_path_factory):
     path = tmp_path_factory.mktemp("colour") / "colour.safetensors"
     images = np.random.default_rng(2).integers(0, 256, (5, 3, 6, 7), dtype=np.uint8)
-    write_safetensors(path, {"images": images}, {"name": "colour", "scales": "[3, 3, 5, 5]"})
+    path.write_bytes(write_safetensors({"images": images}, {"name": "colour", "scales": "[3, 3, 5, 5]"}))
     return path
 
 
@@ -259,10 +216,10 @@ def test_safetensors_holds_what_was_asked_for(bank, tmp_path):
     args = ["--num-images", 2, "--seed", 5]
     images = sample(bank, tmp_path / "a.npy", *args)
     sample(bank, out, *args)
-    t, metadata = read_safetensors(out)
+    t, metadata = read_safetensors(out.read_bytes())
     assert list(t) == ["images", "x0"]
     sample(bank, out, *args, "--outputs", "entropy,xt,x0,image")
-    t, metadata = read_safetensors(out)
+    t, metadata = read_safetensors(out.read_bytes())
     assert {k: v.shape for k, v in t.items()} == {
         "images": (2, 1, 8, 8), "x0": (2, 3, 1, 8, 8), "xt": (2, 4, 1, 8, 8), "entropy": (2, 3, 8, 8)}
     assert t["images"].tobytes() == images.tobytes()
@@ -270,14 +227,14 @@ def test_safetensors_holds_what_was_asked_for(bank, tmp_path):
     assert (t["entropy"] >= -1e-6).all() and (t["entropy"] <= np.log(12 * 64) + 1e-6).all()
     assert metadata["params"] and json.loads(metadata["engine"])["kernel"]
     sample(bank, out, *args, "--outputs", "xt")
-    assert list(read_safetensors(out)[0]) == ["xt"]
+    assert list(read_safetensors(out.read_bytes())[0]) == ["xt"]
 
 
 def test_full_start_and_last_estimate(bank, tmp_path):
     """Cosine's beta(0) is 0, so the image is the last step's estimate."""
     out = tmp_path / "a.safetensors"
     sample(bank, out, "--start-step", "full", "--outputs", "image,x0,xt", "--seed", 1)
-    t, _ = read_safetensors(out)
+    t, _ = read_safetensors(out.read_bytes())
     assert t["x0"].shape == (1, 4, 1, 8, 8) and t["xt"].shape == (1, 5, 1, 8, 8)
     np.testing.assert_allclose(t["x0"][:, -1], t["images"], atol=1e-6)
 
@@ -293,11 +250,11 @@ def test_same_seed_same_bytes(machine, sampler, bank, tmp_path):
         sample(bank, out, *args, "--threads", threads)
         runs.append(out.read_bytes())
     assert runs[0] == runs[1] == runs[2]
-    together, _ = read_safetensors(tmp_path / "1.safetensors")
+    together, _ = read_safetensors((tmp_path / "1.safetensors").read_bytes())
     for k in range(3):
         out = tmp_path / "alone.safetensors"
         sample(bank, out, *args, "--num-images", 1, "--seed", 40 + k)
-        alone, _ = read_safetensors(out)
+        alone, _ = read_safetensors(out.read_bytes())
         for name in together:
             assert alone[name][0].tobytes() == together[name][k].tobytes(), name
     assert together["images"][0].tobytes() != together["images"][1].tobytes()
@@ -306,12 +263,12 @@ def test_same_seed_same_bytes(machine, sampler, bank, tmp_path):
 def test_png(bank, colour_bank, tmp_path):
     out = tmp_path / "a.png"
     sample(bank, out, "--seed", 3)
-    assert read_png(out)[:3] == (8, 8, 0)
+    assert read_png(out.read_bytes())[:3] == (8, 8, 0)
     sample(bank, out, "--seed", 3, "--zoom", 4)
-    assert read_png(out)[:3] == (32, 32, 0)
+    assert read_png(out.read_bytes())[:3] == (32, 32, 0)
     sample(colour_bank, out, "--seed", 3, "--num-images", 5)
     # Three columns, two rows, gaps of two pixels.
-    assert read_png(out)[:3] == (3 * 7 + 2 * 2, 2 * 6 + 2, 2)
+    assert read_png(out.read_bytes())[:3] == (3 * 7 + 2 * 2, 2 * 6 + 2, 2)
     first = out.read_bytes()
     sample(colour_bank, out, "--seed", 3, "--num-images", 5, "--threads", 2)
     assert out.read_bytes() == first
@@ -321,7 +278,7 @@ def test_parameters(bank, tmp_path):
     out = tmp_path / "a.png"
     els("sample", "--bank", bank, "--scales", "3,3,5,5", "--seed", 3, "--label", "7", "--num-images", 2,
         "--exclude-images", "2,5", "--exclude-classes", "cat,1", "--max-samples", 1, "-o", out, status=0)
-    params = json.loads(read_png(out)[3]["els"])
+    params = json.loads(read_png(out.read_bytes())[3]["els"])
     assert params == {
         "bank": "tiny", "machine": "bbels", "candidates": "wrapped", "label": 2, "num_images": 2,
         "num_inference_steps": 4, "start_step": "paper", "sampler": "ddim", "noise_schedule": "cosine",
@@ -332,7 +289,7 @@ def test_parameters(bank, tmp_path):
     els("sample", "--bank", bank, "--scales", "3", "--alpha-bar", "1,0.9,0.5,0.1", "--seed", 3, "--machine", "els",
         "--candidates", "valid", "--sampler", "ddpm", "--start-step", "full", "--noise", "numpy", "--tolerance",
         "0.001", "--outputs", "xt,image", "-o", out)
-    params = json.loads(read_safetensors(out)[1]["params"])
+    params = json.loads(read_safetensors(out.read_bytes())[1]["params"])
     assert params == {
         "bank": "tiny", "machine": "els", "candidates": "valid", "label": None, "num_images": 1,
         "num_inference_steps": 3, "start_step": "full", "sampler": "ddpm",
@@ -353,7 +310,7 @@ def test_parameters(bank, tmp_path):
 def test_steps_and_scales(args, steps, scales, bank, tmp_path):
     out = tmp_path / "a.png"
     els("sample", "--bank", bank, *args, "-o", out)
-    params = json.loads(read_png(out)[3]["els"])
+    params = json.loads(read_png(out.read_bytes())[3]["els"])
     assert (params["num_inference_steps"], params["scales"]) == (steps, scales)
 
 
@@ -362,7 +319,7 @@ def test_a_banks_own_scales(colour_bank, tmp_path):
     own = {"t": [0, 0.25, 0.5, 0.75], "p": [3, 3, 5, 5]}
     for args, steps in [([], 4), (["--steps", 8], 8)]:
         els("sample", "--bank", colour_bank, *args, "-o", out)
-        params = json.loads(read_png(out)[3]["els"])
+        params = json.loads(read_png(out.read_bytes())[3]["els"])
         assert (params["num_inference_steps"], params["scales"]) == (steps, own)
 
 
@@ -370,7 +327,7 @@ def test_a_random_seed_is_told(bank, tmp_path):
     seeds = set()
     for _ in range(3):
         done = els("sample", "--bank", bank, "--scales", "3,3", "-o", "a.png", cwd=tmp_path)
-        seed = json.loads(read_png(tmp_path / "a.png")[3]["els"])["seed"]
+        seed = json.loads(read_png((tmp_path / "a.png").read_bytes())[3]["els"])["seed"]
         assert f"seed {seed}," in done.stderr
         seeds.add(seed)
     assert len(seeds) > 1
@@ -379,13 +336,13 @@ def test_a_random_seed_is_told(bank, tmp_path):
 def test_noise_file_repeats_a_run(bank, tmp_path):
     out = tmp_path / "a.safetensors"
     sample(bank, out, "--num-images", 2, "--seed", 9, "--outputs", "image,xt")
-    t, _ = read_safetensors(out)
+    t, _ = read_safetensors(out.read_bytes())
     np.save(tmp_path / "x.npy", t["xt"][:, 0])
     assert sample(bank, tmp_path / "b.npy", "--noise-file", tmp_path / "x.npy").tobytes() == t["images"].tobytes()
     # Other seeds change nothing, float64 and a missing batch axis are taken too.
     np.save(tmp_path / "x.npy", t["xt"][1, 0].astype(np.float64))
     sample(bank, out, "--noise-file", tmp_path / "x.npy", "--seed", 77)
-    again, metadata = read_safetensors(out)
+    again, metadata = read_safetensors(out.read_bytes())
     assert again["images"][0].tobytes() == t["images"][1].tobytes()
     assert again["x_T"].tobytes() == t["xt"][1, :1].tobytes()
     assert json.loads(metadata["params"])["noise"] == "x_T"
@@ -395,7 +352,7 @@ def test_numpy_noise_is_numpys(bank, tmp_path):
     out = tmp_path / "a.safetensors"
     sample(bank, out, "--seed", 9, "--noise", "numpy", "--outputs", "xt")
     x = np.random.default_rng(9).standard_normal((1, 8, 8), dtype=np.float32)
-    assert read_safetensors(out)[0]["xt"][0, 0].tobytes() == x.tobytes()
+    assert read_safetensors(out.read_bytes())[0]["xt"][0, 0].tobytes() == x.tobytes()
 
 
 def test_label_and_exclusions_choose_the_images(bank, tmp_path):
@@ -474,9 +431,9 @@ def test_a_signal_leaves_nothing_behind(number, bank, tmp_path):
 @pytest.fixture(scope="session")
 def golden_bank(tmp_path_factory):
     path = tmp_path_factory.mktemp("golden") / "mnist24.safetensors"
-    write_safetensors(path, {
-        "images": np.load(TESTS / "golden/mnist24_images_u8.npy"),
-        "labels": np.load(TESTS / "golden/mnist24_labels.npy").astype(np.int64)}, {"name": "mnist24"})
+    images = np.load(TESTS / "golden/mnist24_images_u8.npy")
+    labels = np.load(TESTS / "golden/mnist24_labels.npy").astype(np.int64)
+    path.write_bytes(write_safetensors({"images": images, "labels": labels}, {"name": "mnist24"}))
     return path
 
 
@@ -484,7 +441,7 @@ def test_golden_trajectory(golden_bank, tmp_path):
     """The whole way from seed 0; 20 float32 steps stay within 7e-4 of float64."""
     out = tmp_path / "a.safetensors"
     els("sample", "--bank", golden_bank, "--scales", MNIST_SCALES, "--seed", 0, "--outputs", "image,x0,xt", "-o", out)
-    t, _ = read_safetensors(out)
+    t, _ = read_safetensors(out.read_bytes())
     xt = np.load(TESTS / "golden/mnist24_traj_bbels_xt.npy")
     x0 = np.load(TESTS / "golden/mnist24_traj_bbels_x0.npy")
     np.testing.assert_allclose(t["xt"].reshape(xt.shape), xt, atol=1e-3)
@@ -605,9 +562,9 @@ def test_bank_info(bank, colour_bank):
 def test_bank_sheet(bank, tmp_path):
     out = tmp_path / "sheet.png"
     els("bank", "sheet", bank, "-o", out)
-    assert read_png(out)[:2] == (4 * 8 + 3 * 2, 3 * 8 + 2 * 2)
+    assert read_png(out.read_bytes())[:2] == (4 * 8 + 3 * 2, 3 * 8 + 2 * 2)
     els("bank", "sheet", bank, "--label", "dog", "--limit", 3, "--offset", 1, "--zoom", 2, "-o", out)
-    assert read_png(out)[:2] == (2 * (2 * 8 + 2), 2 * (2 * 8 + 2))
+    assert read_png(out.read_bytes())[:2] == (2 * (2 * 8 + 2), 2 * (2 * 8 + 2))
     first = out.read_bytes()
     els("bank", "sheet", bank, "--label", "1", "--offset", 1, "--zoom", 2, "-o", out)
     assert out.read_bytes() == first
