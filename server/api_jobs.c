@@ -104,6 +104,18 @@ static void get_mosaic(struct srv_request *req, struct srv_response *res)
     srv_record_deinit(&record);
 }
 
+static void get_map(struct srv_request *req, struct srv_response *res)
+{
+    struct srv_record record = {0};
+    int64_t step, zoom;
+
+    if (srv_request_query_int(req, res, "step", 0, INT32_MAX, -1, &step) &&
+        srv_request_query_int(req, res, "zoom", 1, MAX_ZOOM, 1, &zoom) &&
+        srv_results_find_succeeded(req, res, srv_request_arg(req, 0), &record))
+        srv_results_map(req, res, &record, index_arg(req, 1), step, srv_request_arg(req, 2), (int)zoom);
+    srv_record_deinit(&record);
+}
+
 static void get_tensors(struct srv_request *req, struct srv_response *res)
 {
     const char *name = srv_request_query(req, "name");
@@ -267,6 +279,7 @@ const struct srv_route srv_jobs_routes[] = {
     {"GET", "/v1/jobs/{id}/images/{i}", get_image, 0},
     {"GET", "/v1/jobs/{id}/images/{i}/steps/{s}", get_step, 0},
     {"GET", "/v1/jobs/{id}/images/{i}/mosaic", get_mosaic, 0},
+    {"GET", "/v1/jobs/{id}/images/{i}/mosaic/{map}", get_map, 0},
     {"GET", "/v1/jobs/{id}/sheet", get_sheet, 0},
     {"GET", "/v1/jobs/{id}/tensors", get_tensors, 0},
     {"GET", "/v1/jobs/{id}/events", srv_get_events, 0},

@@ -50,6 +50,10 @@ void srv_results_tensors(struct srv_request *req, struct srv_response *res, cons
 void srv_results_mosaic(struct srv_request *req, struct srv_response *res, const struct srv_record *record,
                         int64_t image, int64_t step);
 
+/* The same as a picture: the map of that name. */
+void srv_results_map(struct srv_request *req, struct srv_response *res, const struct srv_record *record, int64_t image,
+                     int64_t step, const char *name, int zoom);
+
 /* Has the job such an image? False: 404 is in `res`. */
 bool srv_results_image_exists(struct srv_response *res, const struct srv_record *record, int64_t image);
 /* A read failed in the middle: the job was deleted meanwhile, or worse. */

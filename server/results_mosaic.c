@@ -1,6 +1,6 @@
 /*
- * The mosaic of one image at one step, from the store into JSON. Handlers of the back room call this; it holds no
- * state.
+ * The mosaic of one image at one step, from the store into JSON or a picture. Handlers of the back room call this; it
+ * holds no state.
  *
  * The arrays are flat and row-major, because a client walks all of them: candidate k of pixel (i,j) is entry
  * (i·width + j)·top + k, and a pixel's entropy and region are entry i·width + j. The text is written straight into
@@ -11,10 +11,11 @@
 
 #include "kind_sample.h"
 #include "mem.h"
+#include "mosaic_picture.h"
 #include "results.h"
 #include "service.h"
 
-enum { MAX_TEXT = 256 << 20 };
+enum { MAX_TEXT = 256 << 20, MAX_PNG = 256 << 20 };
 
 struct mosaic {
     size_t pixels;
@@ -124,31 +125,125 @@ static int write_json(struct els_buffer *out, const struct srv_record *record, i
     return status == 0 ? write_integers(out, "region", m->regions, m->pixels, 1, "}") : status;
 }
 
+/* Reads it all. False: the problem is in `res`. */
+static bool find_mosaic(struct srv_request *req, struct srv_response *res, const struct srv_record *record,
+                        int64_t image, int64_t step, struct mosaic *m)
+{
+    struct els_error err = {0};
+    int status;
+
+    if (!srv_results_image_exists(res, record, image))
+        return false;
+    if (strcmp(record->kind, srv_kind_sample.name) != 0) {
+        srv_problem(res, 404, "tensor_not_found", "A job of the kind %s has no mosaic.", record->kind);
+        return false;
+    }
+    if (!choose(res, record, step, m))
+        return false;
+    status = read_mosaic(req, record, image, m, &err);
+    if (status < 0)
+        srv_results_reading_failed(req, res, record, status, &err);
+    return status == 0;
+}
+
 void srv_results_mosaic(struct srv_request *req, struct srv_response *res, const struct srv_record *record,
                         int64_t image, int64_t step)
 {
     struct els_buffer text = ELS_BUFFER_INIT(MAX_TEXT);
-    struct els_error err = {0};
+    struct mosaic m = {0};
+
+    if (find_mosaic(req, res, record, image, step, &m)) {
+        if (write_json(&text, record, image, &m) == 0) {
+            srv_response_bytes(res, 200, SRV_JSON_TYPE, text.data, text.size);
+            text = ELS_BUFFER_INIT(0); /* the response owns the bytes now */
+        } else {
+            srv_problem(res, 500, "out_of_memory", "Memory is out.");
+        }
+    }
+    els_buffer_deinit(&text);
+    mosaic_deinit(&m);
+}
+
+/* ---- as a picture ---- */
+
+/* Do the job's patches wrap around? Its parameters say so. */
+static int wraps(const struct srv_record *record)
+{
+    json_t *params = json_loads(record->params, 0, NULL);
+    const char *machine = json_string_value(json_object_get(params, "machine"));
+    const char *candidates = json_string_value(json_object_get(params, "candidates"));
+    int yes = machine && candidates &&
+              (strcmp(machine, "es") == 0 || (strcmp(machine, "els") == 0 && strcmp(candidates, "wrapped") == 0));
+
+    json_decref(params);
+    return yes;
+}
+
+/* The library's mosaic, as far as a picture looks at it: the heaviest candidates, entropy and regions. */
+static struct els_mosaic *restore(const struct srv_record *record, const struct mosaic *m)
+{
+    struct els_mosaic *out = els_alloc_array(1, sizeof(*out));
+
+    if (!out)
+        return NULL;
+    *out = (struct els_mosaic){.height = record->shape.h, .width = record->shape.w, .top = 1, .wraps = wraps(record)};
+    out->candidate = els_alloc_array(m->pixels, sizeof(*out->candidate));
+    out->entropy = els_alloc_array(m->pixels, sizeof(*out->entropy));
+    out->region = els_alloc_array(m->pixels, sizeof(*out->region));
+    if (!out->candidate || !out->entropy || !out->region)
+        return els_mosaic_free(out);
+    for (size_t q = 0; q < m->pixels; q++) {
+        const int32_t *place = m->places + q * (size_t)m->top * SRV_PLACE_VALUES;
+
+        out->candidate[q] = (struct els_candidate){place[0], place[1], place[2],
+                                                   (double)m->weights[q * (size_t)m->top]};
+        out->entropy[q] = (double)m->entropy[q];
+        out->region[q] = m->regions[q];
+    }
+    return out;
+}
+
+static int draw(const struct srv_record *record, int64_t image, const struct mosaic *m, enum els_mosaic_map map, int zoom,
+                struct els_buffer *png)
+{
+    _cleanup_(els_freep) char *caption = srv_params_caption(record->params, (int)image);
+    const char *text[] = {"els", caption};
+    struct els_mosaic *mosaic = restore(record, m);
+    struct els_picture picture = {0};
+    int status = caption && mosaic ? els_mosaic_picture(&picture, mosaic, map) : ELS_ENOMEM;
+
+    if (status == 0)
+        status = els_picture_zoom(&picture, zoom);
+    if (status == 0)
+        status = els_picture_write_png(png, &picture, text, 1);
+    els_picture_deinit(&picture);
+    els_mosaic_free(mosaic);
+    return status;
+}
+
+void srv_results_map(struct srv_request *req, struct srv_response *res, const struct srv_record *record,
+                     int64_t image, int64_t step, const char *name, int zoom)
+{
+    struct els_buffer png = ELS_BUFFER_INIT(MAX_PNG);
+    enum els_mosaic_map map;
     struct mosaic m = {0};
     int status;
 
-    if (!srv_results_image_exists(res, record, image))
-        return;
-    if (strcmp(record->kind, srv_kind_sample.name) != 0) {
-        srv_problem(res, 404, "tensor_not_found", "A job of the kind %s has no mosaic.", record->kind);
+    if (els_mosaic_map_parse(name, &map) < 0) {
+        srv_problem(res, 404, "map_not_found", "There is no map \"%.40s\"; there are region, source and entropy.", name);
         return;
     }
-    if (!choose(res, record, step, &m))
-        return;
-    status = read_mosaic(req, record, image, &m, &err);
-    if (status == 0)
-        status = write_json(&text, record, image, &m);
-    if (status == 0) {
-        srv_response_bytes(res, 200, SRV_JSON_TYPE, text.data, text.size);
-        text = ELS_BUFFER_INIT(0); /* the response owns the bytes now */
-    } else {
-        srv_results_reading_failed(req, res, record, status, &err);
+    if (find_mosaic(req, res, record, image, step, &m)) {
+        status = draw(record, image, &m, map, zoom, &png);
+        if (status == 0) {
+            srv_response_bytes(res, 200, SRV_PNG_TYPE, png.data, png.size);
+            png = ELS_BUFFER_INIT(0); /* the response owns the bytes now */
+        } else if (status == ELS_ELIMIT) {
+            srv_problem_invalid(res, "?zoom", "zoom makes a picture of more than %d pixels.", ELS_PICTURE_MAX_PIXELS);
+        } else {
+            srv_problem(res, 500, "out_of_memory", "Memory is out.");
+        }
     }
-    els_buffer_deinit(&text);
+    els_buffer_deinit(&png);
     mosaic_deinit(&m);
 }

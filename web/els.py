@@ -355,12 +355,12 @@ class Mosaic:
         """[H,W] how many candidates share a pixel."""
         return np.exp(self.entropy)
 
+    def map(self, name: str = "region", zoom: int = 8) -> bytes:
+        """`region`, `source` or `entropy` as a PNG."""
+        return self.client.get(f"{self._path}/{name}?step={self.step}&zoom={zoom}")
+
     def _repr_png_(self) -> bytes:
-        # Neighbouring regions differ in hue; brightness falls where many candidates share a pixel.
-        hue = self.region * 0.6180339887 % 1
-        light = np.clip(1.1 - 0.25 * self.entropy, 0.35, 1)
-        rgb = np.abs((hue[..., None] + np.array([0, 1 / 3, 2 / 3])) % 1 * 6 - 3) - 1
-        return png(enlarged((np.clip(rgb, 0, 1) * 0.75 * 255 * light[..., None] + 32).astype(np.uint8)))
+        return self.map()
 
 
 # ---- the client ----

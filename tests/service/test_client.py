@@ -132,7 +132,7 @@ def test_mosaic(client):
     assert mosaic.weight == pytest.approx(job.tensors["mosaic_weights"][0, -1])
     assert (mosaic.region == job.tensors["mosaic_regions"][0, -1]).all()
     assert mosaic.effective == pytest.approx(np.exp(mosaic.entropy)) and (mosaic.effective >= 0.999).all()
-    assert size(mosaic._repr_png_())
+    assert size(mosaic._repr_png_()) == (256, 256) and size(mosaic.map("entropy", zoom=1)) == (32, 32)
     assert client.mosaic(job.id, 0, 0).step == 0
 
 

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from tensors import npy, posterior, unpack, write_bank
+from tensors import npy, posterior, read_png, unpack, write_bank
 
 SHAPE = (2, 7, 6)
 
@@ -102,6 +102,39 @@ def test_regions_have_one_origin(elsd, machine, wraps):
         down, right = down % h, right % w
     assert (np.array(got["region"]).reshape(h, w) == regions(image, down, right)).all()
     assert 1 < max(got["region"]) + 1 < h * w
+
+
+@pytest.mark.parametrize("machine", ["bbels", "els"])
+def test_maps_are_pictures_of_it(elsd, machine):
+    job = elsd.sample(machine=machine, outputs=["mosaic"], scales=5)
+    url = f"/v1/jobs/{job['id']}/images/0/mosaic"
+    got = elsd.get(f"{url}?step=1", 200).json()
+    h, w = got["height"], got["width"]
+    region = np.array(got["region"]).reshape(h, w)
+    image, row, column = (np.array(got["candidates"][k]).reshape(h, w, -1)[..., 0] for k in ("image", "row", "column"))
+    entropy = np.array(got["entropy"]).reshape(h, w)
+    maps = {name: read_png(elsd.get(f"{url}/{name}?step=1", 200).content) for name in ("region", "source", "entropy")}
+    assert all(m.shape == (h, w, 3) for m in maps.values())
+    # One colour per origin; of neighbouring regions hardly two have the same.
+    down, right = row - np.arange(h)[:, None], column - np.arange(w)
+    if machine == "els":
+        down, right = down % h, right % w
+    colours = {}
+    for at in np.ndindex(h, w):
+        colours.setdefault((image[at], down[at], right[at]), set()).add(tuple(maps["region"][at]))
+    assert all(len(c) == 1 for c in colours.values())
+    border = region[:, 1:] != region[:, :-1]
+    differ = (maps["region"][:, 1:] != maps["region"][:, :-1]).any(-1)
+    assert differ[border].mean() > 0.95 and not differ[~border].any()
+    # More entropy is brighter.
+    bright = maps["entropy"].astype(int).sum(-1)
+    assert bright[entropy == entropy.min()].max() <= bright.min() + 1
+    assert bright[entropy == entropy.max()].min() == bright.max()
+    # What lies in place is grey.
+    still = (down == 0) & (right == 0)
+    assert (np.ptp(maps["source"][still].astype(int), axis=-1) <= 2).all()
+    assert (read_png(elsd.get(f"{url}/region?step=1&zoom=3", 200).content) == maps["region"].repeat(3, 0).repeat(3, 1)).all()
+    elsd.problem("GET", f"{url}/colour", 404, "map_not_found")
 
 
 def test_tensors_and_json_agree(elsd):
