@@ -263,7 +263,7 @@ static int64_t x_value(const struct els_sweep *s, const float *x, double per_one
 static int32_t x_pair(const struct query_header *head, int p, int64_t x, int sign)
 {
     int bits = head->bits + (head->planes == 1 ? 0 : head->shift);
-    int64_t high = x >> bits, low = x - (high << bits);
+    int64_t high = x >> bits, low = x - high * ((int64_t)1 << bits);
 
     if (head->planes == 1)
         return pack(sign * high, sign * low);
@@ -436,8 +436,8 @@ static int64_t first_logit(const struct els_sweep *s, const void *query, const v
         }
     bias = (int64_t)((double)group_squares(s, group)[(k * s->shape.w + l) * LANES] * head->bias + 0.5);
     if (head->planes == 1)
-        return (((high << head->bits) + low) >> head->shift) - bias;
-    return (high << head->bits) + (low >> head->shift) - bias;
+        return ((high * ((int64_t)1 << head->bits) + low) >> head->shift) - bias;
+    return high * ((int64_t)1 << head->bits) + (low >> head->shift) - bias;
 }
 
 /* The weights' unit: w = 2·2^(D·2^−k) = e^(l − m), D = l − floor in integers. */

@@ -80,7 +80,7 @@ INLINE void load_floor(const struct emission *e, int planes, int j, vi *floor)
     int64_t f = e->floor[j], high = f >> e->head->bits;
 
     floor[0] = v_set_int((int32_t)(planes == 1 ? f : high));
-    floor[1] = v_set_int((int32_t)(f - (high << e->head->bits)));
+    floor[1] = v_set_int((int32_t)(f - high * ((int64_t)1 << e->head->bits)));
 }
 
 /*
