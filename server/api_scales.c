@@ -1,6 +1,7 @@
 /*
  * GET /v1/scales and GET, PUT, DELETE /v1/scales/{name}: the published calibrations, which nobody can change, and those
- * that people saved, in one list. Handlers run in the back room; the store keeps what is saved.
+ * that people saved, in one list. Each API key has
+ * names of its own. Handlers run in the back room; the store keeps what is saved.
  */
 #include <ctype.h>
 #include <string.h>
@@ -125,7 +126,7 @@ static void list_scales(struct srv_request *req, struct srv_response *res)
     for (int i = 0; status == 0 && i < els_scales_num_presets(); i++)
         status = json_array_append_new(list, preset_json(i)) < 0 ? ELS_ENOMEM : 0;
     if (status == 0)
-        status = srv_store_list_scales(store_of(req), add_saved, list, &err);
+        status = srv_store_list_scales(store_of(req), srv_request_key(req), add_saved, list, &err);
     if (status == 0)
         answer_json(res, 200, json_pack("{s:O}", "scales", list));
     else
@@ -144,7 +145,7 @@ static void get_scales(struct srv_request *req, struct srv_response *res)
         answer_json(res, 200, preset_json(preset));
         return;
     }
-    status = srv_store_get_scales(store_of(req), name, &saved, &err);
+    status = srv_store_get_scales(store_of(req), srv_request_key(req), name, &saved, &err);
     if (status == 0)
         answer_json(res, 200, saved_json(&saved));
     else
@@ -201,10 +202,10 @@ static void put_scales(struct srv_request *req, struct srv_response *res)
 
     if (!text)
         return;
-    known = srv_store_get_scales(store_of(req), name, &before, NULL);
-    status = srv_store_save_scales(store_of(req), name, text, srv_now_ms(), &err);
+    known = srv_store_get_scales(store_of(req), srv_request_key(req), name, &before, NULL);
+    status = srv_store_save_scales(store_of(req), srv_request_key(req), name, text, srv_now_ms(), &err);
     if (status == 0)
-        status = srv_store_get_scales(store_of(req), name, &now, &err);
+        status = srv_store_get_scales(store_of(req), srv_request_key(req), name, &now, &err);
     if (status == 0)
         answer_json(res, known == 0 ? 200 : 201, saved_json(&now));
     else
@@ -223,7 +224,7 @@ static void delete_scales(struct srv_request *req, struct srv_response *res)
         srv_problem(res, 409, "preset_name", "\"%s\" is a preset; it cannot be deleted.", name);
         return;
     }
-    status = srv_store_remove_scales(store_of(req), name, &err);
+    status = srv_store_remove_scales(store_of(req), srv_request_key(req), name, &err);
     if (status == 0)
         answer_json(res, 200, json_pack("{s:s, s:b}", "name", name, "deleted", 1));
     else

@@ -231,7 +231,8 @@ static int restore(struct srv_jobs *jobs, const struct srv_record *record, struc
     _cleanup_(els_buffer_deinit) struct els_buffer bytes = ELS_BUFFER_INIT(MAX_INPUTS);
     json_t *body = json_loads(record->params, 0, NULL);
     struct srv_params_source source = {.kind = srv_kind_find(record->kind), .banks = jobs->daemon->banks,
-                                       .store = jobs->store, .limits = srv_limits_widest(), .body = body};
+                                       .store = jobs->store, .owner = record->owner,
+                                       .limits = srv_limits_widest(), .body = body};
     struct els_safetensors *tensors = NULL;
     struct srv_params *params = NULL;
     struct srv_faults faults;

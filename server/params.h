@@ -63,6 +63,7 @@ struct srv_params_source {
     const struct srv_kind *kind;
     struct srv_banks *banks;
     struct srv_store *store; /* for scales that were saved under a name; NULL: there are none */
+    const char *owner;       /* whose names these are; with a store */
     struct srv_limits limits;
     const json_t *body;                    /* borrowed */
     const struct els_safetensors *tensors; /* beside the JSON: the request's, or those that the store kept */

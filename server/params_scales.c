@@ -140,7 +140,7 @@ static int read_saved(struct srv_reading *r, const char *name)
     int status = ELS_ENOENT;
 
     if (r->source->store && srv_saved_name_is_good(name))
-        status = srv_store_get_scales(r->source->store, name, &saved, &err);
+        status = srv_store_get_scales(r->source->store, r->source->owner, name, &saved, &err);
     if (status == ELS_ENOENT)
         return preset_fault(r, name);
     if (status == 0)

@@ -255,6 +255,7 @@ int srv_run_outcome(struct srv_run *run, struct els_pool *pool, struct srv_outco
         .num_tensors = SRV_MAX_OUTPUTS,
         .pictures = run->pictures,
         .num_pictures = run->num_pictures,
+        .owner = run->job->record.owner,
         .save_as = run->scales ? run->save_as : NULL,
         .scales = run->scales,
     };

@@ -52,7 +52,8 @@ static const char schema[] = /* version 1 */
 /* From version i + 1 to the next. */
 static const char *const upgrades[SCHEMA_VERSION - 1] = {
     "ALTER TABLE jobs ADD COLUMN depth INTEGER NOT NULL DEFAULT 1;"
-    "CREATE TABLE scales(name TEXT PRIMARY KEY, scales TEXT NOT NULL, saved INTEGER NOT NULL) WITHOUT ROWID;",
+    "CREATE TABLE scales(owner TEXT NOT NULL, name TEXT NOT NULL, scales TEXT NOT NULL, saved INTEGER NOT NULL,"
+    " PRIMARY KEY(owner, name)) WITHOUT ROWID;",
 };
 
 static const char *const statement_text[SQL_COUNT] = {
@@ -87,11 +88,11 @@ static const char *const statement_text[SQL_COUNT] = {
                     " WHERE j.id=?1 AND p.image=?2",
     [SQL_INPUTS] = "SELECT t.data FROM tensors t JOIN jobs j ON t.job=j.sequence"
                    " WHERE j.id=?1 AND t.name='" SRV_DB_INPUTS "' AND t.image=0",
-    [SQL_SAVE_SCALES] = "INSERT OR REPLACE INTO scales(name, scales, saved) VALUES(?1,?2,?3)",
-    [SQL_GET_SCALES] = "SELECT name, scales, saved FROM scales WHERE name=?1",
-    [SQL_COUNT_OTHER_SCALES] = "SELECT count(*) FROM scales WHERE name<>?1",
-    [SQL_REMOVE_SCALES] = "DELETE FROM scales WHERE name=?1",
-    [SQL_LIST_SCALES] = "SELECT name, scales, saved FROM scales ORDER BY name",
+    [SQL_SAVE_SCALES] = "INSERT OR REPLACE INTO scales(owner, name, scales, saved) VALUES(?1,?2,?3,?4)",
+    [SQL_GET_SCALES] = "SELECT name, scales, saved FROM scales WHERE owner=?1 AND name=?2",
+    [SQL_COUNT_OTHER_SCALES] = "SELECT count(*) FROM scales WHERE owner=?1 AND name<>?2",
+    [SQL_REMOVE_SCALES] = "DELETE FROM scales WHERE owner=?1 AND name=?2",
+    [SQL_LIST_SCALES] = "SELECT name, scales, saved FROM scales WHERE owner=?1 ORDER BY name",
     [SQL_BEGIN] = "BEGIN IMMEDIATE",
     [SQL_COMMIT] = "COMMIT",
     [SQL_ROLLBACK] = "ROLLBACK",

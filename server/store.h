@@ -72,7 +72,7 @@ struct srv_outcome {
     size_t num_tensors;
     const struct srv_kept_picture *pictures; /* [num_pictures], or NULL */
     int64_t num_pictures;
-    const char *save_as, *scales; /* locality scales to be saved under a name, as JSON, or NULL */
+    const char *owner, *save_as, *scales; /* locality scales (JSON) to be saved under a name of the owner's; or NULL */
 };
 
 /* All or nothing; saved scales included. */
@@ -119,7 +119,7 @@ int srv_store_read_picture(struct srv_store *store, const char *id, int64_t imag
 /* Appends the uploaded tensors of a job, as they were accepted. ELS_ENOENT: there were none. */
 int srv_store_read_inputs(struct srv_store *store, const char *id, struct els_buffer *out, struct els_error *err);
 
-/* ---- locality scales that people saved under a name ---- */
+/* ---- locality scales that people saved under a name; each owner has names of its own ---- */
 
 enum { SRV_SCALES_NAME_SIZE = 65, SRV_SCALES_MOST = 1000 };
 
@@ -130,16 +130,16 @@ struct srv_saved_scales {
 };
 
 void srv_saved_scales_deinit(struct srv_saved_scales *s);
-/* Saves, or replaces what had the name. ELS_ELIMIT: there are SRV_SCALES_MOST others already. */
-int srv_store_save_scales(struct srv_store *store, const char *name, const char *scales, int64_t now,
-                          struct els_error *err);
+/* Saves, or replaces what had the name. ELS_ELIMIT: the owner has SRV_SCALES_MOST others already. */
+int srv_store_save_scales(struct srv_store *store, const char *owner, const char *name, const char *scales,
+                          int64_t now, struct els_error *err);
 /* 0 and *out is to be deinited; ELS_ENOENT; another negative status. */
-int srv_store_get_scales(struct srv_store *store, const char *name, struct srv_saved_scales *out,
-                         struct els_error *err);
+int srv_store_get_scales(struct srv_store *store, const char *owner, const char *name,
+                         struct srv_saved_scales *out, struct els_error *err);
 /* 0, or ELS_ENOENT. */
-int srv_store_remove_scales(struct srv_store *store, const char *name, struct els_error *err);
+int srv_store_remove_scales(struct srv_store *store, const char *owner, const char *name, struct els_error *err);
 /* In order of names. `each` borrows; non-zero from it stops the walk with ELS_ECANCELLED. */
-int srv_store_list_scales(struct srv_store *store,
+int srv_store_list_scales(struct srv_store *store, const char *owner,
                           int (*each)(void *user, const struct srv_saved_scales *s), void *user,
                           struct els_error *err);
 

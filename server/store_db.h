@@ -80,7 +80,7 @@ int srv_db_fail(struct srv_db *db, int rc, struct els_error *err);
 /* The current row as a record. ELS_ENOMEM, ELS_EFORMAT (a row that we would never have written). */
 int srv_db_record(sqlite3_stmt *s, struct srv_record *out, struct els_error *err);
 /* Inside a transaction: see srv_store_save_scales. */
-int srv_db_save_scales(struct srv_db *db, const char *name, const char *scales, int64_t now,
+int srv_db_save_scales(struct srv_db *db, const char *owner, const char *name, const char *scales, int64_t now,
                        struct els_error *err);
 
 #endif

@@ -283,7 +283,7 @@ int srv_store_finish(struct srv_store *store, const char *id, const struct srv_o
     if (status == 0)
         status = update_ended(db, id, outcome, bytes, err);
     if (status == 0 && outcome->save_as)
-        status = srv_db_save_scales(db, outcome->save_as, outcome->scales, outcome->finished, err);
+        status = srv_db_save_scales(db, outcome->owner, outcome->save_as, outcome->scales, outcome->finished, err);
     status = srv_db_end(db, status, err);
     pthread_mutex_unlock(&db->lock);
     if (status == ELS_ENOENT)

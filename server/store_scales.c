@@ -1,5 +1,5 @@
 /*
- * Locality scales in the store, by the names that people gave them. The JSON is checked by whoever saves it; here it
+ * Locality scales in the store, by the names that people gave them; each owner (API key) has names of its own. The JSON is checked by whoever saves it; here it
  * is text. See store.c for threads and locks.
  */
 #include <stdlib.h>
@@ -13,6 +13,19 @@ void srv_saved_scales_deinit(struct srv_saved_scales *s)
     *s = (struct srv_saved_scales){0};
 }
 
+/* The statement about `name` of `owner`; NULL and *err. */
+static sqlite3_stmt *about(struct srv_db *db, enum srv_statement which, const char *owner, const char *name,
+                           struct els_error *err)
+{
+    sqlite3_stmt *s = srv_db_statement(db, which, err);
+
+    if (s)
+        sqlite3_bind_text(s, 1, owner, -1, SQLITE_STATIC);
+    if (s && name)
+        sqlite3_bind_text(s, 2, name, -1, SQLITE_STATIC);
+    return s;
+}
+
 /* The current row: name, scales, saved. */
 static int row(sqlite3_stmt *s, struct srv_saved_scales *out, struct els_error *err)
 {
@@ -22,14 +35,13 @@ static int row(sqlite3_stmt *s, struct srv_saved_scales *out, struct els_error *
     return out->scales ? 0 : els_fail(err, ELS_ENOMEM, NULL, "Memory is out.");
 }
 
-static int count_others(struct srv_db *db, const char *name, int64_t *out, struct els_error *err)
+static int count_others(struct srv_db *db, const char *owner, const char *name, int64_t *out, struct els_error *err)
 {
-    sqlite3_stmt *s = srv_db_statement(db, SQL_COUNT_OTHER_SCALES, err);
+    sqlite3_stmt *s = about(db, SQL_COUNT_OTHER_SCALES, owner, name, err);
     int rc;
 
     if (!s)
         return ELS_EIO;
-    sqlite3_bind_text(s, 1, name, -1, SQLITE_STATIC);
     rc = sqlite3_step(s);
     if (rc == SQLITE_ROW)
         *out = sqlite3_column_int64(s, 0);
@@ -37,28 +49,28 @@ static int count_others(struct srv_db *db, const char *name, int64_t *out, struc
     return rc == SQLITE_ROW ? 0 : srv_db_fail(db, rc, err);
 }
 
-int srv_db_save_scales(struct srv_db *db, const char *name, const char *scales, int64_t now, struct els_error *err)
+int srv_db_save_scales(struct srv_db *db, const char *owner, const char *name, const char *scales, int64_t now,
+                       struct els_error *err)
 {
     int64_t others = 0;
     sqlite3_stmt *s;
-    int status = count_others(db, name, &others, err);
+    int status = count_others(db, owner, name, &others, err);
 
     if (status < 0)
         return status;
     if (others >= SRV_SCALES_MOST)
         return els_fail(err, ELS_ELIMIT, "save_as", "%d scales are saved, which is all that may; delete some first.",
                         SRV_SCALES_MOST);
-    s = srv_db_statement(db, SQL_SAVE_SCALES, err);
+    s = about(db, SQL_SAVE_SCALES, owner, name, err);
     if (!s)
         return ELS_EIO;
-    sqlite3_bind_text(s, 1, name, -1, SQLITE_STATIC);
-    sqlite3_bind_text(s, 2, scales, -1, SQLITE_STATIC);
-    sqlite3_bind_int64(s, 3, now);
+    sqlite3_bind_text(s, 3, scales, -1, SQLITE_STATIC);
+    sqlite3_bind_int64(s, 4, now);
     return srv_db_run(db, s, err);
 }
 
-int srv_store_save_scales(struct srv_store *store, const char *name, const char *scales, int64_t now,
-                          struct els_error *err)
+int srv_store_save_scales(struct srv_store *store, const char *owner, const char *name, const char *scales,
+                          int64_t now, struct els_error *err)
 {
     struct srv_db *db = &store->writer;
     int status;
@@ -66,23 +78,22 @@ int srv_store_save_scales(struct srv_store *store, const char *name, const char 
     pthread_mutex_lock(&db->lock);
     status = srv_db_execute(db, SQL_BEGIN, err);
     if (status == 0)
-        status = srv_db_save_scales(db, name, scales, now, err);
+        status = srv_db_save_scales(db, owner, name, scales, now, err);
     status = srv_db_end(db, status, err);
     pthread_mutex_unlock(&db->lock);
     return status;
 }
 
-int srv_store_get_scales(struct srv_store *store, const char *name, struct srv_saved_scales *out,
-                         struct els_error *err)
+int srv_store_get_scales(struct srv_store *store, const char *owner, const char *name,
+                         struct srv_saved_scales *out, struct els_error *err)
 {
     struct srv_db *db = store->reader;
     sqlite3_stmt *s;
     int status = ELS_EIO, rc;
 
     pthread_mutex_lock(&db->lock);
-    s = srv_db_statement(db, SQL_GET_SCALES, err);
+    s = about(db, SQL_GET_SCALES, owner, name, err);
     if (s) {
-        sqlite3_bind_text(s, 1, name, -1, SQLITE_STATIC);
         rc = sqlite3_step(s);
         if (rc == SQLITE_ROW)
             status = row(s, out, err);
@@ -94,16 +105,15 @@ int srv_store_get_scales(struct srv_store *store, const char *name, struct srv_s
     return status;
 }
 
-int srv_store_remove_scales(struct srv_store *store, const char *name, struct els_error *err)
+int srv_store_remove_scales(struct srv_store *store, const char *owner, const char *name, struct els_error *err)
 {
     struct srv_db *db = &store->writer;
     sqlite3_stmt *s;
     int status = ELS_EIO;
 
     pthread_mutex_lock(&db->lock);
-    s = srv_db_statement(db, SQL_REMOVE_SCALES, err);
+    s = about(db, SQL_REMOVE_SCALES, owner, name, err);
     if (s) {
-        sqlite3_bind_text(s, 1, name, -1, SQLITE_STATIC);
         status = srv_db_run(db, s, err);
         if (status == 0 && sqlite3_changes(db->handle) == 0)
             status = ELS_ENOENT;
@@ -112,15 +122,16 @@ int srv_store_remove_scales(struct srv_store *store, const char *name, struct el
     return status;
 }
 
-int srv_store_list_scales(struct srv_store *store, int (*each)(void *user, const struct srv_saved_scales *s),
-                          void *user, struct els_error *err)
+int srv_store_list_scales(struct srv_store *store, const char *owner,
+                          int (*each)(void *user, const struct srv_saved_scales *s), void *user,
+                          struct els_error *err)
 {
     struct srv_db *db = store->reader;
     int status = ELS_EIO, rc = SQLITE_ROW;
     sqlite3_stmt *s;
 
     pthread_mutex_lock(&db->lock);
-    s = srv_db_statement(db, SQL_LIST_SCALES, err);
+    s = about(db, SQL_LIST_SCALES, owner, NULL, err);
     if (s)
         status = 0;
     while (status == 0 && (rc = sqlite3_step(s)) == SQLITE_ROW) {

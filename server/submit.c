@@ -159,7 +159,8 @@ static struct srv_job *make_job(struct srv_request *req, struct srv_response *re
 {
     struct srv_daemon *daemon = srv_request_daemon(req);
     struct srv_params_source source = {.kind = s->kind, .banks = daemon->banks,
-                                       .store = daemon->jobs->store, .limits = srv_limits_of(daemon->config),
+                                       .store = daemon->jobs->store, .owner = srv_request_key(req),
+                                       .limits = srv_limits_of(daemon->config),
                                        .body = s->body, .tensors = s->tensors};
     struct srv_params *params = NULL;
     struct srv_job *job = NULL;

@@ -1,5 +1,9 @@
 """Locality scales under names: presets, which stay, and saved ones, which serve as `scales` and outlive the daemon."""
+import subprocess
+
 import pytest
+
+from daemon import ELS
 
 PAIRS = {"t": [0.25, 0.5, 0.75], "p": [3, 5, 9]}
 
@@ -89,6 +93,20 @@ def test_auto_has_nothing_to_choose(elsd):
     assert problem["errors"][0]["pointer"] == "/scales"
     job = elsd.sample(machine="is", scales="auto")
     assert "scales" not in job["result"] and job["result"]["steps"][0]["p"] is None
+
+
+def test_names_are_their_keys_own(start, tmp_path):
+    ann, bob = ({"Authorization": "Bearer " + subprocess.run([ELS, "key", "add", tmp_path / "keys", name], text=True,
+                                                             check=True, capture_output=True).stdout.strip()}
+                for name in ("ann", "bob"))
+    elsd = start("--bank", "two-tone=two-tone", "--keys-file", tmp_path / "keys")
+    elsd.request("PUT", "/v1/scales/mine", 201, json=PAIRS, headers=ann)
+    elsd.get("/v1/scales/mine", 404, headers=bob)
+    elsd.request("PUT", "/v1/scales/mine", 201, json={"t": [0.5], "p": [1]}, headers=bob)
+    for headers, p in ((ann, PAIRS["p"]), (bob, [1])):
+        assert elsd.get("/v1/scales/mine", 200, headers=headers).json()["p"] == p
+        job = elsd.post("/v1/samples", 200, json={"scales": "mine", "num_inference_steps": 4}, headers=headers).json()
+        assert job["params"]["scales"]["p"] == p
 
 
 def test_they_outlive_the_daemon(start):

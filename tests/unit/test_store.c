@@ -308,15 +308,16 @@ START_TEST(test_saved_scales)
 {
     struct srv_store *store = open_store("");
     struct srv_record r = record_of('a');
-    struct srv_outcome o = {.status = SRV_SUCCEEDED, .finished = 7000, .save_as = "job's", .scales = "[9]"};
+    struct srv_outcome o = {.status = SRV_SUCCEEDED, .finished = 7000, .owner = "ann", .save_as = "job's",
+                            .scales = "[9]"};
     struct srv_saved_scales got = {0};
     struct els_error err = {0};
     char all[64] = "";
 
-    ck_assert_int_eq(srv_store_get_scales(store, "mine", &got, NULL), ELS_ENOENT);
-    ck_assert_int_eq(srv_store_save_scales(store, "mine", "[3]", 5000, NULL), 0);
-    ck_assert_int_eq(srv_store_save_scales(store, "mine", "[5]", 6000, NULL), 0);
-    ck_assert_int_eq(srv_store_get_scales(store, "mine", &got, NULL), 0);
+    ck_assert_int_eq(srv_store_get_scales(store, "ann", "mine", &got, NULL), ELS_ENOENT);
+    ck_assert_int_eq(srv_store_save_scales(store, "ann", "mine", "[3]", 5000, NULL), 0);
+    ck_assert_int_eq(srv_store_save_scales(store, "ann", "mine", "[5]", 6000, NULL), 0);
+    ck_assert_int_eq(srv_store_get_scales(store, "ann", "mine", &got, NULL), 0);
     ck_assert_str_eq(got.scales, "[5]");
     ck_assert_int_eq(got.saved, 6000);
     srv_saved_scales_deinit(&got);
@@ -325,11 +326,15 @@ START_TEST(test_saved_scales)
     ck_assert_int_eq(srv_store_finish(store, r.id, &o, &err), ELS_ENOENT);
     accept_one(store, 'a', NULL);
     ck_assert_int_eq(srv_store_finish(store, r.id, &o, &err), 0);
-    ck_assert_int_eq(srv_store_list_scales(store, add_name, all, NULL), 0);
+    ck_assert_int_eq(srv_store_list_scales(store, "ann", add_name, all, NULL), 0);
     ck_assert_str_eq(all, "job's=[9];mine=[5];");
 
-    ck_assert_int_eq(srv_store_remove_scales(store, "mine", NULL), 0);
-    ck_assert_int_eq(srv_store_remove_scales(store, "mine", NULL), ELS_ENOENT);
+    /* Names are their owner's alone. */
+    ck_assert_int_eq(srv_store_get_scales(store, "bob", "mine", &got, NULL), ELS_ENOENT);
+    ck_assert_int_eq(srv_store_remove_scales(store, "bob", "mine", NULL), ELS_ENOENT);
+    ck_assert_int_eq(srv_store_save_scales(store, "bob", "mine", "[7]", 1, NULL), 0);
+    ck_assert_int_eq(srv_store_remove_scales(store, "ann", "mine", NULL), 0);
+    ck_assert_int_eq(srv_store_remove_scales(store, "ann", "mine", NULL), ELS_ENOENT);
     srv_store_close(store);
 }
 END_TEST
@@ -342,11 +347,12 @@ START_TEST(test_saved_scales_are_bounded)
 
     for (int i = 0; i < SRV_SCALES_MOST; i++) {
         snprintf(name, sizeof(name), "s%d", i);
-        ck_assert_int_eq(srv_store_save_scales(store, name, "[3]", 1, NULL), 0);
+        ck_assert_int_eq(srv_store_save_scales(store, "ann", name, "[3]", 1, NULL), 0);
     }
-    ck_assert_int_eq(srv_store_save_scales(store, "s5", "[5]", 1, NULL), 0);
-    ck_assert_int_eq(srv_store_save_scales(store, "more", "[3]", 1, &err), ELS_ELIMIT);
+    ck_assert_int_eq(srv_store_save_scales(store, "ann", "s5", "[5]", 1, NULL), 0);
+    ck_assert_int_eq(srv_store_save_scales(store, "ann", "more", "[3]", 1, &err), ELS_ELIMIT);
     ck_assert_str_eq(err.field, "save_as");
+    ck_assert_int_eq(srv_store_save_scales(store, "bob", "more", "[3]", 1, &err), 0);
     srv_store_close(store);
 }
 END_TEST
@@ -410,8 +416,8 @@ START_TEST(test_older_version_is_brought_forward)
     ck_assert_int_eq(get(store, 'a', &record), 0);
     ck_assert_int_eq(record.depth, 1);
     srv_record_deinit(&record);
-    ck_assert_int_eq(srv_store_get_scales(store, "mine", &got, NULL), ELS_ENOENT);
-    ck_assert_int_eq(srv_store_save_scales(store, "mine", "[3]", 5000, NULL), 0);
+    ck_assert_int_eq(srv_store_get_scales(store, "ann", "mine", &got, NULL), ELS_ENOENT);
+    ck_assert_int_eq(srv_store_save_scales(store, "ann", "mine", "[3]", 5000, NULL), 0);
     srv_store_close(store);
     remove_dir();
 }
