@@ -35,7 +35,7 @@ struct srv_conductor {
     struct els_pool *pool;
     struct srv_run *runs; /* being computed; the thread's own */
     uint64_t bytes;       /* of their results */
-    int64_t next_sweep;
+    int64_t next_sweep, next_probe;
     atomic_int running;   /* the length of `runs` */
     atomic_bool store_works;
     atomic_bool stopping; /* no further step */
@@ -61,8 +61,6 @@ static void log_end(struct srv_conductor *c, struct srv_job *job, const struct s
 static void note_store(struct srv_conductor *c, int status)
 {
     atomic_store(&c->store_works, status >= 0);
-    if (status < 0)
-        c->next_sweep = 0;
 }
 
 static void count_end(struct srv_conductor *c, enum srv_status status, double seconds)
@@ -82,6 +80,41 @@ static char *error_text(const char *code, const char *detail)
     return text;
 }
 
+/* A while. False when the daemon is to end. */
+static bool pause_or_stop(struct srv_conductor *c)
+{
+    const struct timespec tick = {.tv_nsec = 50 * 1000000L};
+
+    for (int ms = 0; ms < IDLE_MS && !atomic_load(&c->stopping); ms += 50)
+        nanosleep(&tick, NULL);
+    return !atomic_load(&c->stopping);
+}
+
+/*
+ * Stores the outcome. When not even a few bytes can be stored (the disk is full, or gone), it waits until they can:
+ * the job was accepted, and nothing else that is computed meanwhile could be kept either. ELS_ECANCELLED: the daemon
+ * is to end first; the next start repeats the job. Another failure is about this outcome.
+ */
+static int store_outcome(struct srv_conductor *c, const struct srv_job *job, const struct srv_outcome *o,
+                         struct els_error *err)
+{
+    bool told = false;
+    int status;
+
+    while ((status = srv_store_finish(c->parts.store, job->record.id, o, err)) < 0) {
+        if (!told)
+            srv_log(c->parts.log, SRV_ERROR, "store_failed", "id", job->record.id, "detail", err->message, NULL);
+        told = true;
+        if (status != ELS_EIO || srv_store_probe(c->parts.store, NULL) == 0)
+            break;
+        note_store(c, status);
+        if (!pause_or_stop(c))
+            return ELS_ECANCELLED;
+    }
+    note_store(c, status);
+    return status;
+}
+
 /* Stores the outcome, or that it could not be stored; then tells everyone. */
 static void end_job(struct srv_conductor *c, struct srv_job *job, struct srv_outcome *o, double seconds,
                     const char *detail)
@@ -92,10 +125,10 @@ static void end_job(struct srv_conductor *c, struct srv_job *job, struct srv_out
 
     o->finished = srv_now_ms();
     o->last_event = srv_job_last_event(job);
-    status = srv_store_finish(c->parts.store, job->record.id, o, &err);
-    note_store(c, status);
+    status = store_outcome(c, job, o, &err);
+    if (status == ELS_ECANCELLED)
+        return;
     if (status != 0) {
-        srv_log(c->parts.log, SRV_ERROR, "store_failed", "id", job->record.id, "detail", err.message, NULL);
         unstored = error_text("result_not_stored", err.message);
         *o = (struct srv_outcome){.status = o->status == SRV_CANCELLED ? SRV_CANCELLED : SRV_FAILED,
                                   .finished = o->finished, .last_event = o->last_event,
@@ -276,12 +309,16 @@ static void sweep(struct srv_conductor *c)
     const struct srv_config *config = c->parts.config;
     struct els_error err = {0};
     char number[32];
+    int64_t now = srv_monotonic_ms();
     int removed;
 
-    if (srv_monotonic_ms() < c->next_sweep)
+    if (!atomic_load(&c->store_works) && now >= c->next_probe) {
+        c->next_probe = now + IDLE_MS;
+        if (srv_store_probe(c->parts.store, NULL) == 0)
+            note_store(c, 0);
+    }
+    if (now < c->next_sweep)
         return;
-    if (!atomic_load(&c->store_works) && srv_store_probe(c->parts.store, NULL) == 0)
-        note_store(c, 0);
     removed = srv_store_sweep(c->parts.store, srv_now_ms(), config->retention_seconds, config->retention_bytes, &err);
     if (removed < 0) {
         note_store(c, removed);
@@ -290,7 +327,7 @@ static void sweep(struct srv_conductor *c)
     if (removed > 0)
         srv_log(c->parts.log, SRV_INFO, "jobs_expired", "count", srv_log_number(number, removed), NULL);
     /* A sweep removes a bounded number: after one that removed some there may be more. */
-    c->next_sweep = srv_monotonic_ms() + (removed > 0 || !atomic_load(&c->store_works) ? IDLE_MS : SWEEP_MS);
+    c->next_sweep = srv_monotonic_ms() + (removed > 0 ? IDLE_MS : SWEEP_MS);
 }
 
 static void *conduct(void *user)
@@ -392,6 +429,11 @@ int srv_conductor_workers(const struct srv_conductor *c)
 int srv_conductor_workers_busy(const struct srv_conductor *c)
 {
     return els_pool_busy(c->pool);
+}
+
+void srv_conductor_store_failed(struct srv_conductor *c)
+{
+    note_store(c, ELS_EIO);
 }
 
 bool srv_conductor_store_works(const struct srv_conductor *c)

@@ -40,6 +40,8 @@ int srv_conductor_running(const struct srv_conductor *c);
 /* Threads that compute, and how many of them are doing so now. Any thread. */
 int srv_conductor_workers(const struct srv_conductor *c);
 int srv_conductor_workers_busy(const struct srv_conductor *c);
+/* A write of somebody else's has failed. Any thread. */
+void srv_conductor_store_failed(struct srv_conductor *c);
 /* False from a failed write until a later one succeeds (it is tried every second). Any thread. */
 bool srv_conductor_store_works(const struct srv_conductor *c);
 

@@ -50,6 +50,7 @@ static void block_signals(sigset_t *set)
     sigaddset(set, SIGHUP);
     pthread_sigmask(SIG_BLOCK, set, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file at its limit is an error of write, as a full disk is */
 }
 
 /* One descriptor per connection, and some for files: as many as we are allowed. */

@@ -142,6 +142,8 @@ int srv_jobs_submit(struct srv_jobs *jobs, struct srv_job *job, const char *idem
     }
     add_live(jobs, job);
     status = srv_store_accept(jobs->store, &acceptance, err);
+    if (status == ELS_EIO || status == ELS_EFORMAT)
+        srv_conductor_store_failed(jobs->conductor);
     if (status != 0) {
         srv_queue_release(jobs->queue);
         remove_live(jobs, job);
