@@ -62,6 +62,8 @@ static int check_counts(const struct els_calibration_spec *spec, struct els_erro
     if (spec->num_p < 1 || spec->num_p > ELS_MAX_P_COUNT)
         return els_fail(err, ELS_EINVAL, "p", "p lists %d scales; it must list 1 to %d.",
                         spec->num_p, ELS_MAX_P_COUNT);
+    if (!(spec->tolerance >= 0 && spec->tolerance <= 1))
+        return els_fail(err, ELS_EINVAL, "tolerance", "tolerance is %g; it must be 0 to 1.", spec->tolerance);
     if (!spec->xt)
         return els_fail(err, ELS_EINVAL, "xt", "xt, the network's inputs, is missing.");
     if (!spec->eps == !spec->x0)
@@ -280,6 +282,7 @@ static int evaluate(struct els_calibration *c, int64_t first, int64_t count, str
         .p = c->spec.p,
         .alpha_bar = c->alpha_bar[time],
         .beta = c->beta[time],
+        .tolerance = c->spec.tolerance,
         .batch = count,
         .x = c->x,
     };

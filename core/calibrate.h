@@ -73,6 +73,7 @@ struct els_calibration_spec {
     const float *x0;         /* [S,T,C,H,W], its x̂0 there */
     int num_p;               /* K: 1…ELS_MAX_P_COUNT */
     int p[ELS_MAX_P_COUNT];  /* the tried scales, odd, in any order, no two equal */
+    double tolerance;        /* of each evaluation (engine.h); 0 is exact */
 };
 
 /* bbels, wrapped, every image, cosine; all else 0. */

@@ -7,6 +7,8 @@
 
 int cli_sample(int argc, char **argv);
 int cli_denoise(int argc, char **argv);
+int cli_calibrate(int argc, char **argv);
+int cli_compare(int argc, char **argv);
 int cli_bank_import(int argc, char **argv);
 int cli_bank_info(int argc, char **argv);
 int cli_bank_sheet(int argc, char **argv);

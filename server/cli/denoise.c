@@ -234,13 +234,9 @@ static int write_result(const struct run *r, struct cli_output *file, struct els
 static int read_all(struct run *r, struct els_error *err)
 {
     const struct cli_choice *c = &r->o->choice;
-    const char *dot = strrchr(c->output, '.');
     struct els_selection_spec selection;
-    int status = 0;
+    int status = cli_check_ending(c->output, ".npy", err);
 
-    if (!dot || strcmp(dot, ".npy") != 0)
-        status = els_fail(err, ELS_EINVAL, "output", "the output \"%.200s\" must end in .npy",
-                          c->output);
     if (status == 0)
         status = read_level(r, err);
     if (status == 0 && c->kernel)
@@ -267,12 +263,9 @@ static int denoise(const struct options *o, struct els_error *err)
 
     if (status < 0)
         goto out;
-    cli_signals_hold();
-    status = els_pool_new(&pool, (int)o->choice.threads);
-    if (status < 0) {
-        els_fail(err, status, "threads", "cannot start %lld threads", (long long)o->choice.threads);
+    status = cli_pool_new(&pool, o->choice.threads, err);
+    if (status < 0)
         goto out;
-    }
     status = cli_output_open(&file, o->choice.output, err);
     if (status == 0)
         status = evaluate(&r, pool, err);

@@ -19,6 +19,8 @@ struct subcommand {
 static const struct subcommand subcommands[] = {
     {NULL, "sample", cli_sample, "draw images from a bank with a score machine"},
     {NULL, "denoise", cli_denoise, "one evaluation of a score machine on noisy images"},
+    {NULL, "calibrate", cli_calibrate, "a network's locality scales from its trajectories"},
+    {NULL, "compare", cli_compare, "a network's images against the theory's"},
     {"bank", "import", cli_bank_import, "make a bank from a data set"},
     {"bank", "info", cli_bank_info, "what a bank holds"},
     {"bank", "sheet", cli_bank_sheet, "a contact sheet of a bank's images"},

@@ -92,6 +92,16 @@ void cli_output_deinit(struct cli_output *out)
     *out = CLI_OUTPUT_INIT;
 }
 
+int cli_check_ending(const char *path, const char *ending, struct els_error *err)
+{
+    const char *dot = strrchr(path, '.');
+
+    if (dot && strcmp(dot, ending) == 0)
+        return 0;
+    return els_fail(err, ELS_EINVAL, "output", "the output \"%.200s\" must end in %s", path,
+                    ending);
+}
+
 static int read_all(struct els_buffer *out, int fd, size_t size)
 {
     size_t done = 0;

@@ -37,6 +37,9 @@ int cli_output_commit(struct cli_output *out, struct els_error *err);
 /* Closes; removes the temporary file when there was no commit. */
 void cli_output_deinit(struct cli_output *out);
 
+/* ELS_EINVAL unless the path ends in `ending` (".json"). */
+int cli_check_ending(const char *path, const char *ending, struct els_error *err);
+
 /* All bytes of a regular file, at most `max`. */
 int cli_read_file(struct els_buffer *out, const char *path, struct els_error *err);
 

@@ -4,62 +4,28 @@
  * by the daemon from the JSON as it stands (initial noise from a file travels as the tensor `x_T`
  * beside it).
  */
-#include <jansson.h>
-
+#include "json_text.h"
 #include "spec.h"
 
 /* jansson's constructors return NULL when memory is out; so does every function below. */
-
-static json_t *integers(const int64_t *values, size_t n)
-{
-    json_t *list = json_array();
-
-    for (size_t i = 0; list && i < n; i++) {
-        if (json_array_append_new(list, json_integer(values[i])) < 0) {
-            json_decref(list);
-            return NULL;
-        }
-    }
-    return list;
-}
-
-static json_t *reals(const double *values, size_t n)
-{
-    json_t *list = json_array();
-
-    for (size_t i = 0; list && i < n; i++) {
-        if (json_array_append_new(list, json_real(values[i])) < 0) {
-            json_decref(list);
-            return NULL;
-        }
-    }
-    return list;
-}
 
 /* A preset by its name; anything else as pairs, which mean the same for any number of steps. */
 static json_t *scales_value(const struct cli_spec *s)
 {
     const struct els_scales *from = &s->spec.scales;
-    json_t *p;
 
     if (s->preset)
         return json_string(s->preset);
     if (from->n == 0)
         return json_null();
-    p = json_array();
-    for (int i = 0; p && i < from->n; i++) {
-        if (json_array_append_new(p, json_integer(from->p[i])) < 0) {
-            json_decref(p);
-            return NULL;
-        }
-    }
-    return json_pack("{s:o, s:o}", "t", reals(from->t, (size_t)from->n), "p", p);
+    return cli_json_scales(from);
 }
 
 static json_t *schedule_value(const struct cli_spec *s)
 {
     if (s->spec.alpha_bar)
-        return json_pack("{s:o}", "alpha_bar", reals(s->spec.alpha_bar, s->alpha_bar_count));
+        return json_pack("{s:o}", "alpha_bar",
+                         cli_json_reals(s->spec.alpha_bar, s->alpha_bar_count));
     return json_string(els_schedule_name(s->spec.noise_schedule));
 }
 
@@ -68,8 +34,8 @@ static json_t *exclude_value(const struct els_selection_spec *from)
     if (from->num_exclude_images == 0 && from->num_exclude_classes == 0)
         return json_null();
     return json_pack("{s:o, s:o}", "images",
-                     integers(from->exclude_images, from->num_exclude_images), "classes",
-                     integers(from->exclude_classes, from->num_exclude_classes));
+                     cli_json_integers(from->exclude_images, from->num_exclude_images), "classes",
+                     cli_json_integers(from->exclude_classes, from->num_exclude_classes));
 }
 
 static json_t *outputs_value(unsigned outputs)

@@ -50,6 +50,15 @@ void cli_signals_release(void)
     pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
+int cli_pool_new(struct els_pool **out, int64_t threads, struct els_error *err)
+{
+    int r;
+
+    cli_signals_hold();
+    r = els_pool_new(out, (int)threads);
+    return r < 0 ? els_fail(err, r, "threads", "cannot start %lld threads", (long long)threads) : 0;
+}
+
 int cli_signals_pending(void)
 {
     sigset_t set;

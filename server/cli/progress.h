@@ -1,7 +1,7 @@
 /*
  * progress: the bar on the terminal, and the wish to stop.
  *
- *     cli_signals_hold();                            // before any thread is started
+ *     cli_pool_new(&pool, 0, &err);                  // holds the signals
  *     struct cli_progress p;
  *     cli_progress_begin(&p, "step", 19, quiet);
  *     for (int s = 0; s < 19; s++) {
@@ -18,6 +18,10 @@
 #define CLI_PROGRESS_H
 
 #include <pthread.h>
+#include <stdint.h>
+
+#include "error.h"
+#include "pool.h"
 
 struct cli_progress {
     const char *noun; /* "step"; NULL: a percentage alone */
@@ -34,6 +38,9 @@ int cli_progress_poll(void *progress, double done);
 void cli_progress_end(struct cli_progress *p);
 /* Seconds since cli_progress_begin. */
 double cli_progress_seconds(const struct cli_progress *p);
+
+/* Holds the signals, then starts the threads (0: one per core). */
+int cli_pool_new(struct els_pool **out, int64_t threads, struct els_error *err);
 
 void cli_signals_hold(void);
 /* Whether one of them is pending. */

@@ -9,7 +9,8 @@
 #include "progress.h"
 #include "result.h"
 
-static const struct cli_option *const tables[] = {cli_sample_options, cli_choice_options, NULL};
+static const struct cli_option *const tables[] = {cli_sample_options, cli_process_options, cli_choice_options,
+                                                NULL};
 
 static const char *const examples[] = {
     "four digits, enlarged",
@@ -114,12 +115,9 @@ static int sample(const struct cli_sample_options *o, struct els_error *err)
         status = els_sampler_new(&sampler, &s.spec, err);
     if (status < 0)
         goto out;
-    cli_signals_hold();
-    status = els_pool_new(&pool, (int)o->choice.threads);
-    if (status < 0) {
-        els_fail(err, status, "threads", "cannot start %lld threads", (long long)o->choice.threads);
+    status = cli_pool_new(&pool, o->choice.threads, err);
+    if (status < 0)
         goto out;
-    }
     status = cli_result_open(&result, o->choice.output, form, &s, sampler,
                              o->zoom ? (int)o->zoom : 1, err);
     if (status == 0)

@@ -96,6 +96,9 @@ static int read_scales(struct cli_spec *s, const char *given, struct els_error *
         return 0;
     if (!text)
         text = own && *own ? own : DEFAULT_SCALES;
+    s->automatic = strcmp(text, "auto") == 0;
+    if (s->automatic)
+        return 0;
     s->preset = preset_named(text);
     return els_scales_parse(&s->spec.scales, text, err);
 }
@@ -253,6 +256,8 @@ int cli_spec_read(struct cli_spec *s, const struct cli_sample_options *o, struct
         r = read_seed(s, o->seed, err);
     if (r == 0 && o->noise_file)
         r = read_noise_file(s, o->noise_file, err);
+    if (r == 0 && s->automatic && els_machine_uses_p(s->spec.machine))
+        r = cli_scales_auto(s, &o->choice, err);
     if (s->spec.num_images == 0)
         s->spec.num_images = 1;
     return r;

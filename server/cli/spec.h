@@ -46,6 +46,9 @@ struct cli_sample_options {
         .choice = CLI_CHOICE_DEFAULTS, .seed = -1                                                  \
     }
 
+/* What images are drawn by, and which of it is kept; offsets are those of a struct cli_sample_options that stands
+ * first in the command's struct. */
+extern const struct cli_option cli_process_options[];
 extern const struct cli_option cli_sample_options[];
 
 /* What a sample keeps, in the words of the HTTP contract. */
@@ -66,6 +69,7 @@ struct cli_spec {
     float *x_T;
     const char *preset; /* the scales' name, when they are a preset */
     size_t alpha_bar_count;
+    int automatic;    /* the scales are still to be chosen */
     unsigned outputs; /* 0: not given */
 };
 
@@ -79,6 +83,10 @@ void cli_spec_deinit(struct cli_spec *s);
 int cli_selection_read(struct els_selection_spec *out, int64_t **classes,
                        const struct els_bank *bank, const struct cli_choice *choice,
                        struct els_error *err);
+
+/* spec_auto.c: the scales that suit the spec's bank, machine and selection best (scale_auto.h). The number of steps is
+ * known already. */
+int cli_scales_auto(struct cli_spec *s, const struct cli_choice *choice, struct els_error *err);
 
 /* params.c: resolved and complete, so that sending them to the daemon repeats the job. A new
  * string, or NULL when out of memory. */

@@ -77,17 +77,16 @@ const struct cli_option cli_choice_options[] = {
 #undef AT
 #define AT(member) offsetof(struct cli_sample_options, member)
 
-const struct cli_option cli_sample_options[] = {
-    {"num-images", 'n', "N", CLI_INTEGER, AT(num_images), 1, ELS_MAX_NUM_IMAGES,
-     .help = "how many; image i uses seed+i; by default 1, or as many as --noise-file holds"},
+const struct cli_option cli_process_options[] = {
     {"seed", 's', "N", CLI_INTEGER, AT(seed), 0, (double)ELS_MAX_SEED,
      .help = "of the first image; by default a random one, which the summary names"},
     {"steps", 0, "N", CLI_INTEGER, AT(steps), 2, ELS_MAX_INFERENCE_STEPS,
      .help = "by default as many as a scale list has entries, else 20"},
     {"scales", 0, "SCALES", CLI_TEXT, AT(scales),
-     .help = "locality scales P: a preset's name, one odd number, or a list with one per step, "
-             "3,3,5,...; by default the bank's own, else mnist-resnet-zeros; is and es ignore "
-             "them"},
+     .help = "locality scales P: a preset's name, one odd number, a list with one per step, "
+             "3,3,5,..., JSON {\"t\":[...],\"p\":[...]}, or auto, which chooses those that denoise "
+             "held-out images of the bank best; by default the bank's own, else "
+             "mnist-resnet-zeros; is and es ignore them"},
     {"start-step", 0, "WHERE", CLI_WORD, AT(start_step), .word = start_step_word,
      .help = "paper runs steps n-1 ... 1 from unit noise, full runs n ... 1"},
     {"sampler", 0, "NAME", CLI_WORD, AT(sampler), .word = sampler_word,
@@ -99,6 +98,12 @@ const struct cli_option cli_sample_options[] = {
      .help = "whose generator draws the initial noise"},
     {"noise-file", 0, "X.npy", CLI_TEXT, AT(noise_file),
      .help = "take the initial noise from a float array [N,C,H,W] or [C,H,W] instead"},
+    {0},
+};
+
+const struct cli_option cli_sample_options[] = {
+    {"num-images", 'n', "N", CLI_INTEGER, AT(num_images), 1, ELS_MAX_NUM_IMAGES,
+     .help = "how many; image i uses seed+i; by default 1, or as many as --noise-file holds"},
     {"outputs", 0, "A,B,...", CLI_TEXT, AT(outputs),
      .help = "what a .safetensors result holds, of image, x0, xt and entropy (default image,x0)"},
     {"zoom", 'z', "K", CLI_INTEGER, AT(zoom), 1, 16, .help = "enlarge a .png result K times"},
