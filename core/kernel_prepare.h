@@ -16,6 +16,8 @@ enum {
     MAX_VALUES = 32768, /* of a window: int32 holds the sum of its squares */
     MAX_HIGH = 32700,   /* |x >> bits| */
     ALIVE_BITS = 6,     /* weights lie between 2·2^0 and 2·2^64 */
+    QUERIES = 16,       /* of a row, whose weights are added together */
+    DISTANCES = QUERIES * BLOCK * LANES,
 };
 
 /*
@@ -53,7 +55,7 @@ static struct sizes sizes_of(const struct els_sweep *s)
     z.y_columns = z.columns + 2 * BLOCK;
     z.x_values = (size_t)(z.rows + 1) * c * (size_t)z.columns;
     z.y_values = (size_t)s->shape.h * c * (size_t)z.y_columns * LANES;
-    z.centre_values = (pixels * c + 2 * BLOCK) * LANES;
+    z.centre_values = (pixels + 2 * BLOCK) * c * LANES;
     z.pixel_values = (pixels + 2 * BLOCK) * LANES;
     return z;
 }
@@ -78,13 +80,14 @@ static size_t group_bytes(const struct els_sweep *s)
 {
     struct sizes z = sizes_of(s);
 
-    return (z.y_values + z.centre_values + 2 * z.pixel_values) * sizeof(int32_t);
+    return (z.y_values + z.centre_values + 2 * z.pixel_values + (size_t)(BLOCK * s->shape.c * LANES)) *
+           sizeof(int32_t);
 }
 
 /* Where the parts of a group begin; a margin of BLOCK vectors lies before the first pixel. */
 static const float *group_centres(const struct els_sweep *s, const void *group)
 {
-    return (const float *)group + sizes_of(s).y_values + BLOCK * LANES;
+    return (const float *)group + sizes_of(s).y_values + BLOCK * s->shape.c * LANES;
 }
 
 static const int32_t *group_squares(const struct els_sweep *s, const void *group)
@@ -97,16 +100,51 @@ static size_t column_values(const struct els_sweep *s)
     return (size_t)sizes_of(s).columns * BLOCK * LANES;
 }
 
+/* Displacements of columns, source − query: the first, the last, and their number in whole blocks. */
+static int first_displacement(const struct els_sweep *s)
+{
+    return s->cols.run[0].source - s->cols.run[0].query;
+}
+
+static int last_displacement(const struct els_sweep *s)
+{
+    const struct els_run *last = &s->cols.run[s->cols.count - 1];
+
+    return last->source - last->query;
+}
+
+static int padded_displacements(const struct els_sweep *s)
+{
+    int count = last_displacement(s) - first_displacement(s) + 1;
+
+    return (count + BLOCK - 1) / BLOCK * BLOCK;
+}
+
 static size_t work_bytes(const struct els_sweep *s)
 {
-    return (column_values(s) + 2 * sizes_of(s).pixel_values) * sizeof(int32_t);
+    size_t allowed = (size_t)s->shape.w * (size_t)padded_displacements(s);
+
+    return (column_values(s) + DISTANCES + 2 * sizes_of(s).pixel_values + allowed) *
+           sizeof(int32_t);
+}
+
+/* Which displacements each query takes: [W][padded displacements], −1 or 0. */
+static int32_t *work_allowed(const struct els_sweep *s, void *work)
+{
+    return (int32_t *)work + column_values(s) + DISTANCES + 2 * sizes_of(s).pixel_values;
+}
+
+/* The distances from the floor of one run of queries. */
+static int32_t *work_distances(const struct els_sweep *s, void *work)
+{
+    return (int32_t *)work + column_values(s);
 }
 
 /* The biases of plane p in the work area, likewise behind a margin. */
 static const int32_t *work_biases(const struct els_sweep *s, const void *work, int p)
 {
-    return (const int32_t *)work + column_values(s) + (size_t)p * sizes_of(s).pixel_values +
-           BLOCK * LANES;
+    return (const int32_t *)work + column_values(s) + DISTANCES +
+           (size_t)p * sizes_of(s).pixel_values + BLOCK * LANES;
 }
 
 /* Position t of an axis of length n: wrapped, or −1 outside. */
@@ -281,8 +319,8 @@ static void prepare_query(const struct els_sweep *s, const float *x, void *query
     for (int p = 0; p < head->planes; p++)
         for (int sign = 1; sign >= -1; sign -= 2)
             for (int t = -s->rh; t <= s->shape.h + s->rh; t++)
-                for (int c = 0; c < s->shape.c; c++)
-                    for (int j = -s->rw; j < s->shape.w + s->rw; j++) {
+                for (int j = -s->rw; j < s->shape.w + s->rw; j++)
+                    for (int c = 0; c < s->shape.c; c++) {
                         int64_t v = t == s->shape.h + s->rh ? 0 : x_value(s, x, head->per_one, c, t, j);
 
                         *out++ = x_pair(head, p, v, sign);
@@ -311,12 +349,15 @@ static const int32_t *y_row(const struct els_sweep *s, const void *group, int t)
                (size_t)(s->shape.w + 2 * s->rw + 2 * BLOCK) * LANES;
 }
 
-/* One row of one channel: pairs with borders and margins, and centres. pixel: [W][LANES]. */
-static void spread_row(const struct els_sweep *s, const int8_t *pixel, int32_t *y, float *centre)
+/* Channel c of one row: pairs with borders and margins, and centres. pixel: [W][LANES]. */
+static void spread_row(const struct els_sweep *s, const int8_t *pixel, int c, int32_t *y,
+                       float *centre)
 {
-    int w = s->shape.w;
+    int w = s->shape.w, step = s->shape.c * LANES;
 
-    for (int j = -s->rw - BLOCK; j < w + s->rw + BLOCK; j++, y += LANES) {
+    y += c * LANES;
+    centre += c * LANES;
+    for (int j = -s->rw - BLOCK; j < w + s->rw + BLOCK; j++, y += step) {
         int at = j >= 0 && j < w ? j : s->wraps ? (j % w + w) % w : -1;
 
         for (int l = 0; at >= 0 && l < LANES; l++) {
@@ -327,8 +368,9 @@ static void spread_row(const struct els_sweep *s, const int8_t *pixel, int32_t *
         for (int l = 0; at < 0 && l < LANES; l++)
             y[l] = 0;
     }
-    for (int j = 0; j < w * LANES; j++)
-        centre[j] = (float)pixel[j] + 0.5f;
+    for (int j = 0; j < w; j++, centre += step)
+        for (int l = 0; l < LANES; l++)
+            centre[l] = (float)pixel[j * LANES + l] + 0.5f;
 }
 
 /* Adds (2u − 255)² of one row of one channel. */
@@ -379,32 +421,40 @@ static void window_squares(const struct els_sweep *s, const int32_t *pixel_squar
     }
 }
 
+/* Row k of channel c of the group's images, lanes side by side: [W][LANES]. */
+static void gather_row(const struct els_sweep *s, const int64_t *images, int count, int k, int c,
+                       int8_t *pixel)
+{
+    const uint8_t *bank = els_bank_images(s->bank);
+    size_t h = (size_t)s->shape.h, w = (size_t)s->shape.w;
+
+    for (int lane = 0; lane < LANES; lane++) {
+        size_t image = (size_t)images[lane < count ? lane : 0];
+        const uint8_t *row = bank + ((image * (size_t)s->shape.c + (size_t)c) * h + (size_t)k) * w;
+
+        for (size_t j = 0; j < w; j++)
+            pixel[j * LANES + (size_t)lane] = (int8_t)(row[j] - 128);
+    }
+}
+
 /* Lanes beyond `count` repeat the first image; the engine leaves them out of its sums. */
 static void prepare_group(const struct els_sweep *s, const int64_t *images, int count, void *group)
 {
-    int w = s->shape.w, y_row_values = (w + 2 * s->rw + 2 * BLOCK) * LANES;
-    size_t plane = (size_t)s->shape.h * (size_t)w;
-    const uint8_t *bank = els_bank_images(s->bank);
+    int w = s->shape.w, c = s->shape.c, y_values = (w + 2 * s->rw + 2 * BLOCK) * c * LANES;
+    size_t pixels = (size_t)s->shape.h * (size_t)w;
     int32_t *y = group, *square = (int32_t *)group_squares(s, group);
     int32_t *pixel_square = square + sizes_of(s).pixel_values;
     float *centre = (float *)group_centres(s, group);
     int8_t pixel[ELS_MAX_SIDE * LANES];
 
-    /* What is not a candidate weighs 0, and must be finite for 0 times it to be 0. */
-    memset(centre - BLOCK * LANES, 0, BLOCK * LANES * sizeof(*centre));
-    memset(centre + plane * (size_t)s->shape.c * LANES, 0, BLOCK * LANES * sizeof(*centre));
-    memset(pixel_square, 0, plane * LANES * sizeof(*pixel_square));
-    for (int k = 0; k < s->shape.h; k++)
-        for (int c = 0; c < s->shape.c; c++, y += y_row_values, centre += w * LANES) {
-            for (int lane = 0; lane < LANES; lane++) {
-                int64_t image = images[lane < count ? lane : 0];
-                const uint8_t *row =
-                    bank + ((size_t)image * (size_t)s->shape.c + (size_t)c) * plane + (size_t)(k * w);
-
-                for (int j = 0; j < w; j++)
-                    pixel[j * LANES + lane] = (int8_t)(row[j] - 128);
-            }
-            spread_row(s, pixel, y, centre);
+    /* A block may reach beyond the image, with weights that are next to nothing. */
+    memset(centre - BLOCK * c * LANES, 0, (size_t)(BLOCK * c * LANES) * sizeof(*centre));
+    memset(centre + pixels * (size_t)(c * LANES), 0, (size_t)(BLOCK * c * LANES) * sizeof(*centre));
+    memset(pixel_square, 0, pixels * LANES * sizeof(*pixel_square));
+    for (int k = 0; k < s->shape.h; k++, y += y_values, centre += w * c * LANES)
+        for (int channel = 0; channel < c; channel++) {
+            gather_row(s, images, count, k, channel, pixel);
+            spread_row(s, pixel, channel, y, centre);
             add_squares(w * LANES, pixel, pixel_square + (size_t)k * (size_t)(w * LANES));
         }
     window_squares(s, pixel_square, square);
@@ -417,23 +467,20 @@ static int64_t first_logit(const struct els_sweep *s, const void *query, const v
                            int j, int k, int l)
 {
     const struct query_header *head = query;
-    int columns = s->shape.w + 2 * s->rw;
     int64_t high = 0, low = 0, bias;
 
-    for (int t = -s->rh; t <= s->rh; t++)
-        for (int c = 0; c < s->shape.c; c++) {
-            const int32_t *x0 = x_row(s, query, 0, 0, i + t) + c * columns + j;
-            const int32_t *x1 = x0 + 2 * head->x_size;
-            const int32_t *y = y_row(s, group, k + t) +
-                               (ptrdiff_t)(c * (columns + 2 * BLOCK) + l + BLOCK) * LANES;
+    for (int t = -s->rh; t <= s->rh; t++) {
+        const int32_t *x0 = x_row(s, query, 0, 0, i + t) + j * s->shape.c;
+        const int32_t *x1 = x0 + 2 * head->x_size;
+        const int32_t *y = y_row(s, group, k + t) + (ptrdiff_t)((l + BLOCK) * s->shape.c) * LANES;
 
-            for (int b = 0; b <= 2 * s->rw; b++) {
-                int64_t v = y[b * LANES] >> 16;
+        for (int b = 0; b < (2 * s->rw + 1) * s->shape.c; b++) {
+            int64_t v = y[b * LANES] >> 16;
 
-                high += (head->planes == 1 ? (int16_t)x0[b] : x0[b] >> 16) * v;
-                low += (head->planes == 1 ? x0[b] >> 16 : x1[b] >> 16) * v;
-            }
+            high += (head->planes == 1 ? (int16_t)x0[b] : x0[b] >> 16) * v;
+            low += (head->planes == 1 ? x0[b] >> 16 : x1[b] >> 16) * v;
         }
+    }
     bias = (int64_t)((double)group_squares(s, group)[(k * s->shape.w + l) * LANES] * head->bias + 0.5);
     if (head->planes == 1)
         return ((high * ((int64_t)1 << head->bits) + low) >> head->shift) - bias;
@@ -478,7 +525,20 @@ static void set_floors(const struct els_sweep *s, const void *query, const void 
         }
 }
 
-/* Biases of all sources in the query's integers, and the floors. */
+static void set_allowed(const struct els_sweep *s, int32_t *allow)
+{
+    int first = first_displacement(s), count = padded_displacements(s);
+
+    for (int j = 0; j < s->shape.w; j++) {
+        int from, to;
+
+        els_sources_of(s->machine, s->candidates, s->shape.w, s->r, j, &from, &to);
+        for (int k = 0; k < count; k++)
+            *allow++ = j + first + k >= from && j + first + k < to ? -1 : 0;
+    }
+}
+
+/* Biases of all sources in the query's integers, the floors, and who takes whom. */
 static void begin(const struct els_sweep *s, const void *query, const void *group, void *work,
                   struct els_lanes *lanes)
 {
@@ -498,6 +558,7 @@ static void begin(const struct els_sweep *s, const void *query, const void *grou
         low[q] = (int32_t)(b & ((1 << bits) - 1));
     }
     set_floors(s, query, group, lanes);
+    set_allowed(s, work_allowed(s, work));
 }
 
 #endif

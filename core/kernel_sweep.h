@@ -1,40 +1,47 @@
 /*
- * The integer sweep for ls, els and bbels over u8 banks, written once for all SIMD kernels. A kernel file defines
- * the vector operations (vi: LANES int32, vf: LANES float) and the width of a block, and includes this one.
+ * The integer sweep for ls, els and bbels over u8 banks, written once for all SIMD kernels. A kernel
+ * file defines the vector operations (vi: LANES int32, vf: LANES float) and the width of a block,
+ * and includes this one.
  *
- * Numbers. A bank pixel is y = (u8 + ½)/127.5 with u8 = u − 128, and the noisy image is x = xi/per_one with xi of 22
- * bits. Then
+ * Numbers. A bank pixel is y = (u8 + ½)/127.5 with u8 = u − 128, and the noisy image is
+ * x = xi/per_one with xi of 22 bits. Then
  *
- *     l = a/β·⟨x, y⟩ − a²/2β·‖y‖²  =  const·⟨xi, u8⟩ − bias           (the ½ is the same for all candidates of a
- *                                                                      query: it cancels in the softmax)
+ *     l = a/β·⟨x, y⟩ − a²/2β·‖y‖²  =  const·⟨xi, u8⟩ − bias
  *
- * is an exact integer sum, which cannot drift. A multiply-add takes pairs of int16: x's pair is (high, low) with
- * xi = high·2^7 + low, y's pair is (u8·2^7, u8), and one instruction adds xi·u8. Column sums fit int32. Shifted
- * right by `shift` bits they are summed to R, modulo 2^32: only the distance D of a logit from the query's floor has to
- * fit, and choose_units() makes the unit so large that it does. That unit is 2^−k log2 units, so that the softmax
- * needs no conversion: see weight_of(). Where such a unit is too coarse (ONE_PLANE_ERROR: low noise with a large P)
- * there are two planes, D = high·2^bits + low, each with its own column sums.
+ * is an exact integer sum, which cannot drift. (The ½ is the same for all candidates of a query: it
+ * cancels in the softmax.) A multiply-add takes pairs of int16: x's pair is (high, low) with
+ * xi = high·2^7 + low, y's pair is (u8·2^7, u8), and one instruction adds xi·u8. Column sums fit
+ * int32. Shifted right by `shift` bits they are summed to R, modulo 2^32: only the distance D of a
+ * logit from the query's floor has to fit, and choose_units() makes the unit so large that it does.
+ * That unit is 2^−k log2 units, so that the softmax needs no conversion: see weight_of(). Where such
+ * a unit is too coarse (ONE_PLANE_ERROR: low noise with a large P) there are two planes,
+ * D = high·2^bits + low, each with its own column sums.
  *
- * One block: BLOCK neighbouring displacements dx … of one run of rows (half of them with two planes, so that all
- * fits into registers). LANES images lie side by side, so every box below is a vector:
+ * One block: BLOCK neighbouring displacements dx … of one run of rows (half of them with two planes,
+ * so that all fits into registers). LANES images lie side by side: every box below is a vector.
  *
- *              j−r       j       j+r                 column sums  S[j][d] += x(t,j)·y(t+dy, j+dx+d)      row t enters
- *        d=0    □  □  □  ▣  □  □  ▣ ← new                          −= the same, P rows above     leaves
- *        d=1    □  □  □  ▣  □  □  ▣
- *         ⋮                                            window sums  R[d]  = Σ S[j−r … j+r][d]    a running sum along j
- *        d=7    □  □  □  ▣  □  □  ▣
- *               ↑ old leaves R             above the floor  D[d] = R[d] − bias(k, j+dx+d) − floor(i,j)
+ *            j−r       j       j+r              column sums
+ *      d=0    □  □  □  ▣  □  □  ▣ ← enters        S[j][d] += x(t,j)·y(t+dy, j+dx+d)    row t
+ *      d=1    □  □  □  ▣  □  □  ▣                 S[j][d] −= the same, P rows above
+ *       ⋮                                       window sums, running along j
+ *      d=7    □  □  □  ▣  □  □  ▣                 R[d] = Σ S[j−r … j+r][d]
+ *             ↑ leaves R                        above the floor
+ *                                                 D[d] = R[d] − bias(k, j+dx+d) − floor(i,j)
  *
- * The query (i, j) is the same for all boxes of a column: its sums are loaded and stored once per block. A column whose
- * D are all negative is skipped; else what is negative counts as D = 0, which weighs e^−cut: as good as nothing.
+ * A row is taken QUERIES at a time: sweep_queries() leaves their D in memory and lists the parts of
+ * blocks in which any D is positive; add_weights() goes through the list. In such a part what is
+ * negative counts as D = 0 and weighs e^−cut: as good as nothing.
  *
  * Layout, L = LANES:
- *   query  header; per plane, entering and leaving (−x): int32 [H + 2rh + 1][C][W + 2rw], pairs; the last row is zeros
- *   group  pairs int32 [H][C][W + 2rw + 2·BLOCK][L]: a margin each side, since a block may reach beyond the image
- *          centres float [H][C][W][L]: u − 127.5;  squares int32 [H][W][L]: Σ_Ω (2u − 255)²
- *   work   column sums int32 [W + 2rw][planes][BLOCK][L];  biases int32 [planes][H][W][L]
- * About 300 KB for a 32×32×1 image; of it one block touches the 16 KB of column sums and some 4 KB per row, again and
- * again, which stay in the first cache.
+ *   query  header; per plane, entering and leaving (−x): int32 [H + 2rh + 1][W + 2rw][C], pairs; the
+ *          last row is zeros
+ *   group  pairs int32 [H][W + 2rw + 2·BLOCK][C][L]: a margin each side, since a block may reach
+ *          beyond the image; centres float [H][W][C][L]: u − 127.5; squares int32 [H][W][L]:
+ *          Σ_Ω (2u − 255)²
+ *   work   column sums int32 [W + 2rw][planes][BLOCK][L]; D int32 [QUERIES][BLOCK][L];
+ *          biases int32 [planes][H][W][L]; allowed displacements
+ * About 300 KB for a 32×32×1 image; of it one block touches the 16 KB of column sums, the 8 KB of D
+ * and some 8 KB per row, again and again, which stay in the first cache.
  */
 #ifndef ELS_KERNEL_SWEEP_H
 #define ELS_KERNEL_SWEEP_H
@@ -45,43 +52,180 @@
 /* Loops over a block must be unrolled: only then do its vectors stay in registers. */
 #define UNROLL _Pragma("GCC unroll 8")
 
-/* ---- the softmax ---- */
-
-/* What the emission of one row of one block needs to know; pointers stand at query 0 and source 0 of the row. */
-struct emission {
-    const struct els_sweep *s;
-    const struct query_header *head;
-    const int32_t *bias[2]; /* of source row k, [W][L] per plane */
-    const float *centre;    /* of source row k: [C][W][L] */
-    double *m;              /* of query row i */
-    int64_t *floor;
-    float *sum;
-};
+enum { PART = 4 }; /* vectors of a block that are weighed or skipped together */
 
 /*
- * D = R − bias − floor, the distance of 16 logits from the floor, in integers. Two planes: high·2^bits + low; the
- * high part is held within ±2^30, which is far outside what counts.
+ * One query row i against one source row k of one block, n displacements from dx. Pointers stand at query 0, at source
+ * dx (its left edge for x and y), and at channel 0.
  */
-INLINE vi above_floor(const struct emission *e, int planes, const vi *R, ptrdiff_t source,
-                      const vi *floor)
+struct row {
+    const struct els_sweep *s;
+    const struct query_header *head;
+    int n, dx;
+    const int32_t *x[2][2]; /* [plane][enters, leaves]: [W + 2rw][C] */
+    const int32_t *y[2];    /* [W + 2rw][C][L] */
+    int32_t *column;        /* [W + 2rw][planes][n][L] */
+    const int32_t *bias[2]; /* [W][L] */
+    const float *centre;    /* [W][C][L] */
+    double *m;
+    int64_t *floor;
+    float *sum;
+    int32_t *distance;      /* [QUERIES][n][L] */
+    const int32_t *allow;   /* [W][displacements]: −1 where query j takes the displacement dx + k, else 0 */
+    int displacements;
+};
+
+/* Parts of blocks to be weighed; too_high: a floor is to be raised first. */
+struct todo {
+    int parts, too_high;
+    int16_t part[QUERIES * BLOCK];
+};
+
+/* ---- column and window sums ---- */
+
+/* S[j][0 … n−1] moves on by one row. */
+INLINE void slide_column(const struct row *r, int n, int planes, int channels, int j, vi (*S)[2])
 {
-    vi high = v_sub(v_sub(R[0], v_load(e->bias[0] + source)), floor[0]), low, bound;
+    int32_t *column = r->column + (ptrdiff_t)j * (n * planes * LANES);
+    const int32_t *y0 = r->y[0] + (ptrdiff_t)j * (channels * LANES);
+    const int32_t *y1 = r->y[1] + (ptrdiff_t)j * (channels * LANES);
+
+    for (int p = 0; p < planes; p++) {
+        UNROLL
+        for (int k = 0; k < n; k++)
+            S[k][p] = v_load(column + (p * n + k) * LANES);
+        for (int c = 0; c < channels; c++) {
+            vi enters = v_set_int(r->x[p][0][j * channels + c]);
+            vi leaves = v_set_int(r->x[p][1][j * channels + c]);
+
+            UNROLL
+            for (int k = 0; k < n; k++)
+                S[k][p] = v_dot(S[k][p], enters, v_load(y0 + (k * channels + c) * LANES));
+            UNROLL
+            for (int k = 0; k < n; k++)
+                S[k][p] = v_dot(S[k][p], leaves, v_load(y1 + (k * channels + c) * LANES));
+        }
+        UNROLL
+        for (int k = 0; k < n; k++)
+            v_store(column + (p * n + k) * LANES, S[k][p]);
+    }
+}
+
+/* The finest plane is finer than D. */
+INLINE vi in_units(int p, int planes, vi S, vi shift)
+{
+    return p + 1 == planes ? v_shift_right(S, shift) : S;
+}
+
+/* R += the column sums S, which enter the window. */
+INLINE void enter(int n, int planes, vi shift, vi (*R)[2], vi (*S)[2])
+{
+    for (int p = 0; p < planes; p++) {
+        UNROLL
+        for (int k = 0; k < n; k++)
+            R[k][p] = v_add_int(R[k][p], in_units(p, planes, S[k][p], shift));
+    }
+}
+
+/* R −= the column sums at padded column j, which leave the window. */
+INLINE void leave(int n, int planes, vi shift, const int32_t *column, int j, vi (*R)[2])
+{
+    column += (ptrdiff_t)j * (n * planes * LANES);
+    for (int p = 0; p < planes; p++) {
+        UNROLL
+        for (int k = 0; k < n; k++) {
+            vi S = v_load(column + (p * n + k) * LANES);
+
+            R[k][p] = v_sub(R[k][p], in_units(p, planes, S, shift));
+        }
+    }
+}
+
+/* ---- logits ---- */
+
+/*
+ * D = R − bias − floor, the distance of 16 logits from the floor. Two planes: high·2^bits + low; the high part is held
+ * within ±2^30, which is far outside what counts. at: the source, counted in lanes.
+ */
+INLINE vi above_floor(const struct row *r, int planes, const vi *R, ptrdiff_t at, const vi *floor)
+{
+    vi high = v_sub(v_sub(R[0], v_load(r->bias[0] + at)), floor[0]), low, bound;
 
     if (planes == 1)
         return high;
-    low = v_sub(v_sub(R[1], v_load(e->bias[1] + source)), floor[1]);
-    bound = v_set_int(1 << (30 - e->head->bits));
+    low = v_sub(v_sub(R[1], v_load(r->bias[1] + at)), floor[1]);
+    bound = v_set_int(1 << (30 - r->head->bits));
     high = v_max_int(v_min_int(high, bound), v_sub(v_set_int(0), bound));
-    return v_add_int(v_shift_left(high, v_set_int(e->head->bits)), low);
+    return v_add_int(v_shift_left(high, v_set_int(r->head->bits)), low);
 }
 
-INLINE void load_floor(const struct emission *e, int planes, int j, vi *floor)
+INLINE void load_floor(const struct row *r, int planes, int j, vi *floor)
 {
-    int64_t f = e->floor[j], high = f >> e->head->bits;
+    int64_t f = r->floor[j], high = f >> r->head->bits;
 
     floor[0] = v_set_int((int32_t)(planes == 1 ? f : high));
-    floor[1] = v_set_int((int32_t)(f - high * ((int64_t)1 << e->head->bits)));
+    if (planes == 2)
+        floor[1] = v_set_int((int32_t)(f - high * ((int64_t)1 << r->head->bits)));
 }
+
+/*
+ * The distances of query j into row `at` of r->distance. What is below the floor, or no candidate, counts as on the
+ * floor. any: the bits of all D of each part.
+ */
+INLINE void store_distances(const struct row *r, int n, int planes, int j, int at, vi (*R)[2],
+                            vi *any)
+{
+    int32_t *out = r->distance + at * n * LANES;
+    const int32_t *allow = r->allow + (ptrdiff_t)j * r->displacements;
+    const vi zero = v_set_int(0);
+    vi floor[2];
+
+    load_floor(r, planes, j, floor);
+    UNROLL
+    for (int k = 0; k < n; k++) {
+        vi d = above_floor(r, planes, R[k], (ptrdiff_t)(j + k) * LANES, floor);
+
+        d = v_max_int(v_and(d, v_set_int(allow[k])), zero);
+        v_store(out + k * LANES, d);
+        any[k / PART] = k % PART ? v_or(any[k / PART], d) : d;
+    }
+}
+
+/*
+ * Slides along the queries j … end − 1, at most QUERIES; R holds the window of query j but for its last column. Leaves
+ * the distances, and lists what is to be done with them.
+ */
+INLINE void sweep_queries(const struct row *r, int n, int planes, int channels, int j, int end,
+                          vi (*window)[2], struct todo *todo)
+{
+    int parts = (n + PART - 1) / PART, before = 2 * r->s->rw, listed = 0;
+    vi R[BLOCK][2], S[BLOCK][2], any[BLOCK], all = v_set_int(0), shift = v_set_int(r->head->shift);
+
+    UNROLL
+    for (int k = 0; k < n; k++)
+        for (int p = 0; p < planes; p++)
+            R[k][p] = window[k][p];
+    for (int at = 0; j < end; j++, at++) {
+        slide_column(r, n, planes, channels, j + before, S);
+        enter(n, planes, shift, R, S);
+        store_distances(r, n, planes, j, at, R, any);
+        leave(n, planes, shift, r->column, j, R);
+        UNROLL
+        for (int k = 0; k < parts; k++) {
+            todo->part[listed] = (int16_t)(at * parts + k);
+            listed += v_any(any[k], -1);
+            all = v_or(all, any[k]);
+        }
+    }
+    UNROLL
+    for (int k = 0; k < n; k++)
+        for (int p = 0; p < planes; p++)
+            window[k][p] = R[k][p];
+    todo->parts = listed;
+    todo->too_high = v_any(all, ~((1 << (ALIVE_BITS + r->head->fraction)) - 1));
+}
+
+/* ---- the softmax ---- */
 
 /*
  * 2·2^(D·2^−k) for 0 ≤ D < 64·2^k. Shifted so that its whole part lies in a float's exponent, D + v(f) is the
@@ -100,215 +244,118 @@ INLINE vf weight_of(vi d, vi shift)
     return v_as_float(v_add_int(v_as_int(v), bits));
 }
 
-/* Raises the floor of query j so that D = top falls to the reference, and rescales the sums. Rare. */
-static __attribute__((noinline, cold)) void raise(const struct emission *e, int j, int64_t top)
+/* Adds the listed parts' weights to s, v and u of their queries; j0 is the query of row 0 of r->distance. */
+INLINE void add_weights(const struct row *r, int n, int channels, int entropy, int j0,
+                        const struct todo *todo)
 {
-    int64_t by = top - e->head->cut;
-    double nats = (double)by * e->head->unit;
-    int slots = e->s->slots;
-    float keep = (float)exp(-nats), *sum = e->sum + (size_t)(j * slots) * LANES;
+    int count = n < PART ? n : PART, parts = n / count, slots = r->s->slots;
+    vi shift = v_set_int(23 - r->head->fraction);
+
+    for (int t = 0; t < todo->parts; t++) {
+        int at = todo->part[t] / parts, first = todo->part[t] % parts * count, j = j0 + at;
+        const int32_t *d = r->distance + todo->part[t] * count * LANES;
+        const float *centre = r->centre + (ptrdiff_t)((j + first) * channels) * LANES;
+        float *sum = r->sum + (ptrdiff_t)(j * slots) * LANES, *u = sum + (slots - 1) * LANES;
+        vf weight[PART], total = v_load_float(sum);
+
+        UNROLL
+        for (int k = 0; k < count; k++) {
+            weight[k] = weight_of(v_load(d + k * LANES), shift);
+            total = v_add(total, weight[k]);
+        }
+        v_store_float(sum, total);
+        for (int c = 0; c < channels; c++) {
+            vf mean = v_load_float(sum + (1 + c) * LANES);
+
+            UNROLL
+            for (int k = 0; k < count; k++)
+                mean = v_fma(weight[k], v_load_float(centre + (k * channels + c) * LANES), mean);
+            v_store_float(sum + (1 + c) * LANES, mean);
+        }
+        for (int k = 0; entropy && k < count; k++) {
+            vf l = v_fma(v_to_float(v_load(d + k * LANES)), v_set((float)r->head->unit),
+                         v_set((float)M_LN2));
+
+            v_store_float(u, v_fma(weight[k], l, v_load_float(u)));
+        }
+    }
+}
+
+/* Raises the floor of query j so that D = top falls to the reference, and rescales the sums. */
+static void raise_floor(const struct row *r, int j, int64_t top)
+{
+    int64_t by = top - r->head->cut;
+    double nats = (double)by * r->head->unit;
+    int slots = r->s->slots;
+    float keep = (float)exp(-nats), *sum = r->sum + (size_t)(j * slots) * LANES;
     float *u = sum + (slots - 1) * LANES;
 
-    for (int l = 0; e->s->entropy && l < LANES; l++)
+    for (int l = 0; r->s->entropy && l < LANES; l++)
         u[l] -= (float)nats * sum[l];
     for (int k = 0; k < slots * LANES; k++)
         sum[k] *= keep;
-    e->floor[j] += by;
-    e->m[j] = floor_to_m(e->head, e->floor[j]);
+    r->floor[j] += by;
+    r->m[j] = floor_to_m(r->head, r->floor[j]);
 }
 
-INLINE int64_t largest_of(int n, const vi *d)
+/* Raises the floor of query j, row `at` of r->distance, until no D is too high. Rare: the window is summed anew. */
+static void settle(const struct row *r, int planes, int j, int at)
 {
-    int32_t lane[LANES], most = 0;
-    vi top = d[0];
+    int32_t top, *d = r->distance + at * r->n * LANES;
+    vi R[BLOCK][2], any[BLOCK], shift = v_set_int(r->head->shift);
 
-    for (int k = 1; k < n; k++)
-        top = v_max_int(top, d[k]);
-    v_store(lane, top);
-    for (int l = 0; l < LANES; l++)
-        most = lane[l] > most ? lane[l] : most;
-    return most;
-}
-
-/* Adds n weights to the sums of query j. centre: of the first source; allow: as in emit(). */
-INLINE void add_weights(const struct emission *e, int n, int channels, int j, const float *centre,
-                        const int32_t *allow, const vi *d)
-{
-    int plane = e->s->shape.w * LANES;
-    float *sum = e->sum + (size_t)j * (size_t)e->s->slots * LANES;
-    vi shift = v_set_int(23 - e->head->fraction);
-    vf total = v_load_float(sum), mean[ELS_MAX_CHANNELS], weight[BLOCK];
-
-    for (int c = 0; c < channels; c++)
-        mean[c] = v_load_float(sum + (1 + c) * LANES);
-    UNROLL
-    for (int k = 0; k < n; k++) {
-        weight[k] = weight_of(d[k], shift);
-        if (allow)
-            weight[k] = v_as_float(v_and(v_as_int(weight[k]), v_set_int(allow[k])));
-        total = v_add(total, weight[k]);
-        for (int c = 0; c < channels; c++)
-            mean[c] = v_fma(weight[k], v_load_float(centre + c * plane + k * LANES), mean[c]);
-    }
-    v_store_float(sum, total);
-    for (int c = 0; c < channels; c++)
-        v_store_float(sum + (1 + c) * LANES, mean[c]);
-    if (e->s->entropy) {
-        float *u = sum + (e->s->slots - 1) * LANES;
-        vf unit = v_set((float)e->head->unit), uv = v_load_float(u);
-
-        UNROLL
-        for (int k = 0; k < n; k++)
-            uv = v_fma(weight[k], v_fma(v_to_float(d[k]), unit, v_set((float)M_LN2)), uv);
-        v_store_float(u, uv);
-    }
-}
-
-/*
- * The logits of query j with sources l … l + n − 1: into its sums. allow: −1 for those that are candidates, 0 for
- * the others; NULL where all are.
- */
-INLINE void emit(const struct emission *e, int n, int planes, int channels, int j, int l,
-                 const int32_t *allow, vi (*R)[2])
-{
-    vi floor[2], d[BLOCK], any;
-    int again;
-
-    do {
-        load_floor(e, planes, j, floor);
-        any = v_set_int(0);
-        UNROLL
-        for (int k = 0; k < n; k++) {
-            d[k] = above_floor(e, planes, R[k], (ptrdiff_t)(l + k) * LANES, floor);
-            if (allow)
-                d[k] = v_and(d[k], v_set_int(allow[k]));
-            d[k] = v_max_int(d[k], v_set_int(0));
-            any = v_or(any, d[k]);
-        }
-        if (!v_any(any, -1))
+    for (;;) {
+        top = 0;
+        for (int k = 0; k < r->n * LANES; k++)
+            top = d[k] > top ? d[k] : top;
+        if (top < 1 << (ALIVE_BITS + r->head->fraction))
             return;
-        /* The bits at and above 64·2^k. */
-        again = v_any(any, ~((1 << (ALIVE_BITS + e->head->fraction)) - 1));
-        if (__builtin_expect(again, 0))
-            raise(e, j, largest_of(n, d));
-    } while (__builtin_expect(again, 0));
-    add_weights(e, n, channels, j, e->centre + (ptrdiff_t)l * LANES, allow, d);
-}
+        raise_floor(r, j, top);
+        for (int k = 0; k < r->n; k++)
+            for (int p = 0; p < planes; p++) {
+                R[k][p] = v_set_int(0);
+                for (int b = j; b <= j + 2 * r->s->rw; b++) {
+                    vi S = v_load(r->column + ((b * planes + p) * r->n + k) * LANES);
 
-/* ---- the sweep ---- */
-
-/* n neighbouring displacements of columns, dx … dx + n − 1, and the queries that take any of them. */
-struct block {
-    int dx, first, last;
-    const int16_t *from, *to; /* [W]: query j takes the displacements from[j] … to[j] − 1 */
-};
-
-/* False when no query takes any. */
-static int plan_block(const struct els_sweep *s, int dx, int n, struct block *b)
-{
-    b->dx = dx;
-    b->first = s->shape.w;
-    b->last = 0;
-    for (int j = 0; j < s->shape.w; j++)
-        if (b->from[j] < dx + n && b->to[j] > dx) {
-            b->first = j < b->first ? j : b->first;
-            b->last = j + 1;
-        }
-    return b->first < b->last;
-}
-
-static void plan_queries(const struct els_sweep *s, int16_t *from, int16_t *to)
-{
-    for (int j = 0; j < s->shape.w; j++) {
-        int first, end;
-
-        els_sources_of(s->machine, s->candidates, s->shape.w, s->r, j, &first, &end);
-        from[j] = (int16_t)(first - j);
-        to[j] = (int16_t)(end - j);
-    }
-}
-
-/* The rows of x and y that enter and leave the column sums; pointers stand at channel 0. */
-struct slide {
-    const int32_t *x[2][2]; /* [plane][enters, leaves] */
-    const int32_t *y[2];
-    int x_step, y_step; /* from channel to channel */
-};
-
-/* For query row i: row i + r enters and row i − r − 1 leaves, unless i is the run's first. */
-static struct slide slide_to(const struct els_sweep *s, const void *query, const void *group, int i,
-                             int is_first, int dy, int dx)
-{
-    int enters = i + s->rh, leaves = i - s->rh - 1, none = s->shape.h + s->rh;
-    int columns = s->shape.w + 2 * s->rw;
-    struct slide slide = {.x_step = columns, .y_step = (columns + 2 * BLOCK) * LANES};
-
-    for (int p = 0; p < 2; p++) {
-        slide.x[p][0] = x_row(s, query, p, 0, enters);
-        slide.x[p][1] = x_row(s, query, p, 1, is_first ? none : leaves);
-    }
-    slide.y[0] = y_row(s, group, enters + dy) + (BLOCK + dx) * LANES;
-    slide.y[1] = y_row(s, group, is_first ? i + dy : leaves + dy) + (BLOCK + dx) * LANES;
-    return slide;
-}
-
-/* S[j][0 … n−1] moves on by one row. */
-INLINE void slide_column(const struct slide *slide, int n, int planes, int channels, int j,
-                         int32_t *column, vi (*S)[2])
-{
-    column += j * n * planes * LANES;
-    for (int p = 0; p < planes; p++) {
-        UNROLL
-        for (int k = 0; k < n; k++)
-            S[k][p] = v_load(column + (p * n + k) * LANES);
-        for (int c = 0; c < channels; c++) {
-            vi enters = v_set_int(slide->x[p][0][c * slide->x_step + j]);
-            vi leaves = v_set_int(slide->x[p][1][c * slide->x_step + j]);
-            const int32_t *y0 = slide->y[0] + c * slide->y_step + j * LANES;
-            const int32_t *y1 = slide->y[1] + c * slide->y_step + j * LANES;
-
-            UNROLL
-            for (int k = 0; k < n; k++) {
-                S[k][p] = v_dot(S[k][p], enters, v_load(y0 + k * LANES));
-                S[k][p] = v_dot(S[k][p], leaves, v_load(y1 + k * LANES));
+                    R[k][p] = v_add_int(R[k][p], in_units(p, planes, S, shift));
+                }
             }
-        }
-        UNROLL
-        for (int k = 0; k < n; k++)
-            v_store(column + (p * n + k) * LANES, S[k][p]);
+        store_distances(r, r->n, planes, j, at, R, any);
     }
 }
+
+/* ---- one block ---- */
 
 /* The column sums before the first query row i: rows i − r … i + r − 1, those inside the image. */
-INLINE void fill_columns(const struct els_sweep *s, const struct block *b, int n, int planes,
-                         int channels, int i, int dy, const void *query, const void *group,
-                         int32_t *column)
+INLINE void fill_columns(const struct row *r, int n, int planes, int channels, int i, int dy, int j,
+                         int end, const void *query, const void *group)
 {
-    int columns = s->shape.w + 2 * s->rw, y_step = (columns + 2 * BLOCK) * LANES;
+    const struct els_sweep *s = r->s;
     int from = i - s->rh, to = i + s->rh;
 
     if (!s->wraps) {
         from = from < 0 ? 0 : from;
         to = to > s->shape.h ? s->shape.h : to;
     }
-    for (int p = 0; p < planes; p++)
-        for (int j = b->first; j < b->last + 2 * s->rw; j++) {
-            int32_t *out = column + (j * planes + p) * n * LANES;
+    for (; j < end; j++)
+        for (int p = 0; p < planes; p++) {
+            int32_t *out = r->column + (ptrdiff_t)(j * planes + p) * (n * LANES);
             vi S[BLOCK];
 
             UNROLL
             for (int k = 0; k < n; k++)
                 S[k] = v_set_int(0);
             for (int t = from; t < to; t++) {
-                const int32_t *x = x_row(s, query, p, 0, t) + j;
-                const int32_t *y = y_row(s, group, t + dy) + (BLOCK + b->dx + j) * LANES;
+                const int32_t *x = x_row(s, query, p, 0, t) + j * channels;
+                const int32_t *y =
+                    y_row(s, group, t + dy) + (ptrdiff_t)((BLOCK + r->dx + j) * channels) * LANES;
 
-                for (int c = 0; c < channels; c++, x += columns, y += y_step) {
-                    vi v = v_set_int(*x);
+                for (int c = 0; c < channels; c++) {
+                    vi v = v_set_int(x[c]);
 
                     UNROLL
                     for (int k = 0; k < n; k++)
-                        S[k] = v_dot(S[k], v, v_load(y + k * LANES));
+                        S[k] = v_dot(S[k], v, v_load(y + (k * channels + c) * LANES));
                 }
             }
             UNROLL
@@ -317,116 +364,185 @@ INLINE void fill_columns(const struct els_sweep *s, const struct block *b, int n
         }
 }
 
-/* R += the column sums S, which enter the window. */
-INLINE void enter(int n, int planes, vi shift, vi (*R)[2], vi (*S)[2])
+/* The first window of a row but for its last column: columns j … j + 2r − 1, slid on and summed. */
+INLINE void first_window(const struct row *r, int n, int planes, int channels, int j, vi (*R)[2])
 {
-    for (int p = 0; p < planes; p++) {
-        UNROLL
-        for (int k = 0; k < n; k++)
-            R[k][p] = v_add_int(R[k][p], p + 1 == planes ? v_shift_right(S[k][p], shift) : S[k][p]);
-    }
-}
+    vi S[BLOCK][2], shift = v_set_int(r->head->shift);
 
-/* R −= the column sums at padded column j, which leave the window. */
-INLINE void leave(int n, int planes, vi shift, int j, const int32_t *column, vi (*R)[2])
-{
-    column += j * n * planes * LANES;
-    for (int p = 0; p < planes; p++) {
-        UNROLL
-        for (int k = 0; k < n; k++) {
-            vi S = v_load(column + (p * n + k) * LANES);
-
-            R[k][p] = v_sub(R[k][p], p + 1 == planes ? v_shift_right(S, shift) : S);
-        }
-    }
-}
-
-/* One query row: slides the columns on and emits query by query. */
-INLINE void emit_row(const struct emission *e, const struct block *b, const struct slide *slide,
-                     int n, int planes, int channels, int32_t *column)
-{
-    int before = 2 * e->s->rw; /* columns that fill the first window */
-    vi R[BLOCK][2], S[BLOCK][2], shift = v_set_int(e->head->shift);
-
-    for (int p = 0; p < planes; p++) {
-        UNROLL
-        for (int k = 0; k < n; k++)
+    UNROLL
+    for (int k = 0; k < n; k++)
+        for (int p = 0; p < planes; p++)
             R[k][p] = v_set_int(0);
-    }
-    for (int j = b->first; j < b->first + before; j++) {
-        slide_column(slide, n, planes, channels, j, column, S);
+    for (int end = j + 2 * r->s->rw; j < end; j++) {
+        slide_column(r, n, planes, channels, j, S);
         enter(n, planes, shift, R, S);
-    }
-    for (int j = b->first; j < b->last; j++) {
-        int from = b->from[j] - b->dx, to = b->to[j] - b->dx;
-
-        slide_column(slide, n, planes, channels, j + before, column, S);
-        enter(n, planes, shift, R, S);
-        if (from <= 0 && to >= n) {
-            emit(e, n, planes, channels, j, j + b->dx, NULL, R);
-        } else if (from < n && to > 0) {
-            int32_t allow[BLOCK];
-
-            for (int k = 0; k < n; k++)
-                allow[k] = k >= from && k < to ? -1 : 0;
-            emit(e, n, planes, channels, j, j + b->dx, allow, R);
-        }
-        leave(n, planes, shift, j, column, R);
     }
 }
 
-/* One run of rows, one block; n, planes and channels are constants once inlined. */
-INLINE void sweep_block(const struct els_sweep *s, const struct block *b, const struct els_run *rows,
-                        int n, int planes, int channels, const void *query, const void *group,
-                        void *work, struct els_lanes *lanes)
+/* Queries first … last − 1 of one row. */
+INLINE void sweep_row(const struct row *r, int n, int planes, int channels, int first, int last)
 {
-    int dy = rows->source - rows->query, w = s->shape.w;
-    struct emission e = {.s = s, .head = query};
-    int32_t *column = work;
+    vi R[BLOCK][2];
 
-    fill_columns(s, b, n, planes, channels, rows->query, dy, query, group, column);
-    for (int i = rows->query; i < rows->query + rows->count; i++) {
-        struct slide slide = slide_to(s, query, group, i, i == rows->query, dy, b->dx);
-        ptrdiff_t to = (ptrdiff_t)(i - s->band_from) * w, from = (ptrdiff_t)(i + dy) * w;
+    first_window(r, n, planes, channels, first, R);
+    for (int j = first; j < last; j += QUERIES) {
+        int end = j + QUERIES < last ? j + QUERIES : last;
+        struct todo todo;
 
-        e.bias[0] = work_biases(s, work, 0) + from * LANES;
-        e.bias[1] = work_biases(s, work, 1) + from * LANES;
-        e.centre = group_centres(s, group) + from * s->shape.c * LANES;
-        e.m = lanes->m + to;
-        e.floor = lanes->floor + to;
-        e.sum = lanes->sum + to * s->slots * LANES;
-        emit_row(&e, b, &slide, n, planes, channels, column);
+        sweep_queries(r, n, planes, channels, j, end, R, &todo);
+        for (int at = 0; todo.too_high && at < end - j; at++)
+            settle(r, planes, j + at, at);
+        if (r->s->entropy)
+            add_weights(r, n, r->s->shape.c, 1, j, &todo);
+        else
+            add_weights(r, n, channels, 0, j, &todo);
     }
 }
 
-/* The block's width and the numbers of planes and of channels become constants here. */
+/* n, planes and channels (0: any number) become constants here, and the two loops that matter functions of their own. */
+struct variant {
+    int n, planes, channels;
+    void (*fill)(const struct row *r, int i, int dy, int j, int end, const void *query,
+                 const void *group);
+    void (*sweep)(const struct row *r, int first, int last);
+};
+
+static void fill_1_1(const struct row *r, int i, int dy, int j, int end, const void *query,
+                     const void *group)
+{
+    fill_columns(r, BLOCK, 1, 1, i, dy, j, end, query, group);
+}
+
+static void sweep_1_1(const struct row *r, int first, int last)
+{
+    sweep_row(r, BLOCK, 1, 1, first, last);
+}
+
+static void fill_1_3(const struct row *r, int i, int dy, int j, int end, const void *query,
+                     const void *group)
+{
+    fill_columns(r, BLOCK, 1, 3, i, dy, j, end, query, group);
+}
+
+static void sweep_1_3(const struct row *r, int first, int last)
+{
+    sweep_row(r, BLOCK, 1, 3, first, last);
+}
+
+static void fill_1(const struct row *r, int i, int dy, int j, int end, const void *query,
+                   const void *group)
+{
+    fill_columns(r, BLOCK, 1, r->s->shape.c, i, dy, j, end, query, group);
+}
+
+static void sweep_1(const struct row *r, int first, int last)
+{
+    sweep_row(r, BLOCK, 1, r->s->shape.c, first, last);
+}
+
+static void fill_2(const struct row *r, int i, int dy, int j, int end, const void *query,
+                   const void *group)
+{
+    fill_columns(r, BLOCK / 2, 2, r->s->shape.c, i, dy, j, end, query, group);
+}
+
+static void sweep_2(const struct row *r, int first, int last)
+{
+    sweep_row(r, BLOCK / 2, 2, r->s->shape.c, first, last);
+}
+
+static void fill_alone(const struct row *r, int i, int dy, int j, int end, const void *query,
+                       const void *group)
+{
+    fill_columns(r, 1, r->head->planes, r->s->shape.c, i, dy, j, end, query, group);
+}
+
+static void sweep_alone(const struct row *r, int first, int last)
+{
+    if (r->head->planes == 1)
+        sweep_row(r, 1, 1, r->s->shape.c, first, last);
+    else
+        sweep_row(r, 1, 2, r->s->shape.c, first, last);
+}
+
+/* The first that fits; the last two also for a single displacement. */
+static const struct variant variants[] = {
+    {BLOCK, 1, 1, fill_1_1, sweep_1_1},
+    {BLOCK, 1, 3, fill_1_3, sweep_1_3},
+    {BLOCK, 1, 0, fill_1, sweep_1},
+    {BLOCK / 2, 2, 0, fill_2, sweep_2},
+};
+static const struct variant alone = {1, 0, 0, fill_alone, sweep_alone};
+
+/* Points the row at query row i: row i + r enters and row i − r − 1 leaves, unless i is the run's first. */
+static void point_row(struct row *r, int i, int is_first, int dy, const void *query,
+                      const void *group, const void *work, const struct els_lanes *lanes)
+{
+    const struct els_sweep *s = r->s;
+    int enters = i + s->rh, leaves = i - s->rh - 1, none = s->shape.h + s->rh;
+    int left = (BLOCK + r->dx) * s->shape.c * LANES;
+    ptrdiff_t to = (ptrdiff_t)(i - s->band_from) * s->shape.w;
+    ptrdiff_t from = (ptrdiff_t)(i + dy) * s->shape.w + r->dx;
+
+    for (int p = 0; p < r->head->planes; p++) {
+        r->x[p][0] = x_row(s, query, p, 0, enters);
+        r->x[p][1] = x_row(s, query, p, 1, is_first ? none : leaves);
+        r->bias[p] = work_biases(s, work, p) + from * LANES;
+    }
+    r->y[0] = y_row(s, group, enters + dy) + left;
+    r->y[1] = y_row(s, group, is_first ? i + dy : leaves + dy) + left;
+    r->centre = group_centres(s, group) + from * s->shape.c * LANES;
+    r->m = lanes->m + to;
+    r->floor = lanes->floor + to;
+    r->sum = lanes->sum + to * s->slots * LANES;
+}
+
+/* The queries that take any of the displacements dx … dx + n − 1. False when there is none. */
+static int plan_block(const struct els_sweep *s, const struct row *r, int *first, int *last)
+{
+    *first = s->shape.w;
+    *last = 0;
+    for (int j = 0; j < s->shape.w; j++) {
+        int32_t any = 0;
+
+        for (int k = 0; k < r->n; k++)
+            any |= r->allow[j * r->displacements + k];
+        if (any) {
+            *first = j < *first ? j : *first;
+            *last = j + 1;
+        }
+    }
+    return *first < *last;
+}
+
 static void sweep_windows(const struct els_sweep *s, const struct els_run *rows, const void *query,
                           const void *group, void *work, struct els_lanes *lanes)
 {
-    const struct els_run *runs = s->cols.run;
-    const struct query_header *head = query;
-    int first = runs[0].source - runs[0].query, c = s->shape.c, n;
-    int last = runs[s->cols.count - 1].source - runs[s->cols.count - 1].query;
-    int16_t from[ELS_MAX_SIDE], to[ELS_MAX_SIDE];
-    struct block b = {.from = from, .to = to};
+    int first_dx = first_displacement(s), dy = rows->source - rows->query;
+    int last_dx = last_displacement(s), first, last;
+    const struct variant *v = variants;
+    struct row r = {
+        .s = s,
+        .head = query,
+        .column = work,
+        .distance = work_distances(s, work),
+        .displacements = padded_displacements(s),
+    };
 
-    plan_queries(s, from, to);
-    n = first == last ? 1 : head->planes == 1 ? BLOCK : BLOCK / 2;
-    for (int dx = first; dx <= last; dx += n) {
-        if (!plan_block(s, dx, n, &b))
+    while (v->planes != r.head->planes || (v->channels && v->channels != s->shape.c))
+        v++;
+    if (first_dx == last_dx)
+        v = &alone;
+    r.n = v->n;
+    for (r.dx = first_dx; r.dx <= last_dx; r.dx += r.n) {
+        r.allow = work_allowed(s, work) + (r.dx - first_dx);
+        if (!plan_block(s, &r, &first, &last))
             continue;
-        if (n == BLOCK && c == 1)
-            sweep_block(s, &b, rows, BLOCK, 1, 1, query, group, work, lanes);
-        else if (n == BLOCK && c == 3)
-            sweep_block(s, &b, rows, BLOCK, 1, 3, query, group, work, lanes);
-        else if (n == BLOCK)
-            sweep_block(s, &b, rows, BLOCK, 1, c, query, group, work, lanes);
-        else if (n == BLOCK / 2)
-            sweep_block(s, &b, rows, BLOCK / 2, 2, c, query, group, work, lanes);
-        else if (head->planes == 1)
-            sweep_block(s, &b, rows, 1, 1, c, query, group, work, lanes);
-        else
-            sweep_block(s, &b, rows, 1, 2, c, query, group, work, lanes);
+        v->fill(&r, rows->query, dy, first, last + 2 * s->rw, query, group);
+        for (int i = rows->query; i < rows->query + rows->count; i++) {
+            point_row(&r, i, i == rows->query, dy, query, group, work, lanes);
+            v->sweep(&r, first, last);
+        }
     }
 }
 

@@ -77,7 +77,10 @@ static void plan_translates(const struct els_evaluation *e, struct els_sweep *s)
     s->rw = s->wraps ? s->shape.w / 2 : 0;
 }
 
-/* ln(2M/ε), see kernel.h: every candidate skipped weighs less than e^(m − cut), and one weighs e^m. */
+/*
+ * ln(2M/ε), see kernel.h: every candidate skipped weighs at most e^(m − cut), and one weighs e^m. M also counts the
+ * places beyond a row's ends, up to a block in all, that an integer kernel adds with the weight of skipped candidates.
+ */
 static double cut_for(const struct els_evaluation *e, double candidates_per_image)
 {
     double allowed = fmax(e->tolerance, 0x1p-26); /* half a unit in float32's last place at 1 */
@@ -103,7 +106,7 @@ static int plan_sweep(struct els_pass *pass, struct els_sweep *s, int p, int ban
         .band_to = min_int(length, (band + 1) * rows),
         .scale = sqrt(e->alpha_bar) / e->beta,
         .bias = e->alpha_bar / (2.0 * e->beta),
-        .cut = cut_for(e, (double)shape.h * shape.w),
+        .cut = cut_for(e, (double)shape.h * (shape.w + ELS_MAX_LANES)),
         .slots = 1 + shape.c + (entropy ? 1 : 0),
         .entropy = entropy,
     };
