@@ -332,7 +332,7 @@ class Picture:
         self.pixels = pixels
 
     def _repr_png_(self) -> bytes:
-        return png(enlarged(self.pixels, 640))
+        return png(enlarged(self.pixels, 960))
 
 
 class Mosaic:
