@@ -27,7 +27,7 @@ const KINDS = {
     const change = caps.machines.find(({ name }) => name === body.machine)?.uses_p ? {} : { machine: "bbels" };
     const fitting = WINDOWS.filter((p) => p <= Math.min(...bank.shape.slice(1)));
     return [...fitting.map((p) => ({ title: `${p}×${p}`, note: "in every step", change: { ...change, scales: p } })),
-      { title: "Shrinking", note: "the bank’s own, wide to small", change: { ...change, scales: "auto" } }];
+      { title: "Shrinking", note: "the bank’s own, wide to small", change: { ...change, scales: null } }];
   },
   without: (body, caps, bank, left) => [
     { title: "With everything", note: "the whole bank, or the chosen class", change: { exclude: null } },

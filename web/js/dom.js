@@ -31,7 +31,7 @@ export function count(value, one, many = `${one}s`) {
 
 export function percent(share) {
   const value = 100 * share;
-  return `${value > 0 && value < 1 ? "under 1" : value > 99 && value < 100 ? value.toFixed(1) : Math.round(value)}\u00a0%`;
+  return `${value > 0 && value < 1 ? "<\u202f1" : value > 99 && value < 100 ? value.toFixed(1) : Math.round(value)}\u00a0%`;
 }
 
 export function seconds(value) {

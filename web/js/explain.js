@@ -10,6 +10,7 @@ import { byId, count, number, paint, percent } from "./dom.js";
 import { currentKey } from "./key.js";
 import { drawWindow } from "./marks.js";
 import { fetchMosaic } from "./mosaic.js";
+import { wraps } from "./scale.js";
 import { kept } from "./viewer.js";
 
 const SHEET = 25; /* pictures of the bank that are shown */
@@ -126,7 +127,8 @@ export class Explain {
     if (!nearest)
       return;
     const { bank_index: index, dy, dx, distance } = nearest;
-    byId("f-nearest").textContent = `number ${index}${dy || dx ? `, moved by ${dy}, ${dx}` : ""}: ${number(distance)} away`;
+    byId("f-nearest").textContent = `no. ${index.toLocaleString("en")} · ${number(distance)} apart`;
+    byId("f-nearest").title = `Root-mean-square distance per value, with the training picture moved by ${dy} rows and ${dx} columns`;
     this.#paint(byId("nearest"), index);
   }
 
@@ -188,9 +190,7 @@ export class Explain {
   }
 
   #window(svg, { row, column }, veil) {
-    const { machine, candidates } = this.#job.params;
     const { H, W } = this.#mosaic;
-    drawWindow(svg, { y: row, x: column }, this.#at?.p, [H, W],
-      { wrapped: machine === "es" || (machine === "els" && candidates !== "valid"), veil });
+    drawWindow(svg, { y: row, x: column }, this.#at.p, [H, W], { wrapped: wraps(this.#job.params), veil });
   }
 }

@@ -6,6 +6,7 @@
  * what those limits say: the server does.
  */
 
+import { call } from "./api.js";
 import { byId, count } from "./dom.js";
 
 const NAMES = ["bank", "label", "machine", "num_images", "seed", "num_inference_steps", "scales",
@@ -50,7 +51,7 @@ export class Form {
     fill(this.#inputs.start_step, plain(caps.start_steps));
     fill(this.#inputs.noise_schedule, plain(caps.noise_schedules));
     fill(this.#inputs.noise, plain(caps.noise));
-    fill(this.#inputs.scales, [["", ""], ...plain(presets.map(({ name }) => name)),
+    fill(this.#inputs.scales, [["", ""], ["auto", "What the bank alone says"], ...plain(presets.map(({ name }) => name)),
       [ONE_SCALE, "One for every step:"]]);
     const bound = (input, { min = "", max = "" } = {}) => Object.assign(input, { min, max });
     bound(this.#inputs.num_images, limits.num_images);
@@ -64,6 +65,7 @@ export class Form {
     });
     /* The browser points at what is out of range, but cannot point into a closed fold. */
     byId("make").addEventListener("invalid", ({ target }) => target.closest("details")?.setAttribute("open", ""), true);
+    byId("more").addEventListener("toggle", () => this.#savedScales().catch(() => {}), { once: true });
     byId("die").addEventListener("click", () => {
       this.seed = rollSeed();
       onchange();
@@ -150,10 +152,23 @@ export class Form {
     const text = value === null || value === undefined ? "" : String(value);
     if (input.localName !== "select")
       input.value = text;
-    else if (has(input, text))
+    else if (has(input, text) || (name === "scales" && this.#addScales(text)))
       input.value = text;
     else if (text && !input.disabled)
       this.refused.push(`${name} “${text}”`);
+  }
+
+  /* Scales may have been saved under a name that only the server knows, which then says so. */
+  #addScales(name) {
+    if (name && !has(this.#inputs.scales, name))
+      this.#inputs.scales.add(new Option(name, name), this.#inputs.scales.options.length - 1);
+    return true;
+  }
+
+  async #savedScales() {
+    const { scales } = await call("GET", "/v1/scales");
+    for (const { name } of scales)
+      this.#addScales(name);
   }
 
   /* The body of POST /v1/jobs: only fields that mean something here. */

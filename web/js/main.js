@@ -16,7 +16,7 @@ import { follow } from "./job.js";
 import * as link from "./link.js";
 import { Marks } from "./marks.js";
 import { announce, complain, forgive, say } from "./say.js";
-import { windowAt } from "./scale.js";
+import { scaleAt, wraps } from "./scale.js";
 import { copies, curlOf, jsonOf, offer, pythonOf, watchDownloads } from "./take.js";
 import { Tour } from "./tour.js";
 import { kept, Viewer } from "./viewer.js";
@@ -74,13 +74,14 @@ function shown(job, place) {
   const { steps } = job.result;
   const explained = kept(job, "final_mosaic") || kept(job, "mosaic");
   const at = steps[place.step] ?? (explained ? steps.at(-1) : null); /* the picture's patches are those of the last step */
-  marks.window(at && { ...windowAt(job.params, at.t, caps), p: at.p });
+  marks.window(at && { p: at.p, wrapped: wraps(job.params) });
   film.show(job, place);
   explain.show(job, place);
 }
 
 function arrived(preview) {
-  marks.window(windowAt(run.job.params, preview.t, caps));
+  const p = scaleAt(run.job.params, preview.t, caps);
+  marks.window(p === undefined ? null : { p, wrapped: wraps(run.job.params) });
   film.preview(preview);
 }
 
@@ -320,7 +321,7 @@ function makeWith(settings) {
 
 const actions = {
   twoTone: () => makeWith({ bank: "two-tone", machine: "els", seed: 7 }),
-  threes: () => makeWith({ ...form.first, seed: 11 }),
+  threes: () => makeWith({ ...form.first, seed: 20 }),
   play: () => run?.job?.status === "succeeded" && viewer.play(),
   pieces: () => marks.pieces(byId("map").hidden),
   machines() {

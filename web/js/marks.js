@@ -3,7 +3,7 @@
  * mosaic. Also keeps the pixel in question: the one under the pointer, else the one that was clicked or tapped, or moved
  * to with the arrow keys.
  */
-import { byId } from "./dom.js";
+import { byId, calm } from "./dom.js";
 import { shape } from "./plot.js";
 
 /* The stretches [start, length] of 0 … size−1 that a window of side p around `at` covers: clipped at the border, or going
@@ -67,6 +67,8 @@ export class Marks {
         return;
       this.#pinned = this.#under(event) ?? this.#pinned;
       this.#to(this.#pinned);
+      if (event.pointerType !== "mouse" && byId("origin").getBoundingClientRect().bottom > innerHeight)
+        frame.scrollIntoView({ behavior: calm.matches ? "auto" : "smooth" }); /* the source comes into view below */
     });
     frame.addEventListener("keydown", (event) => this.#key(event));
     byId("show-window").addEventListener("click", ({ currentTarget: button }) => {

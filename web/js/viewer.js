@@ -190,7 +190,10 @@ export class Viewer {
     for (const each of ["x0", "xt"])
       byId(`of-${each}`).setAttribute("aria-pressed", String(each === of));
     this.#current();
-    byId("words").textContent = words(at, step, steps.length, of);
+    byId("words").textContent = at ? words(at, step, steps.length, of)
+      : kept(this.#job, "final_mosaic") || kept(this.#job, "mosaic")
+        ? "The finished picture. Point at any pixel to see the patch that it came from, or drag the slider back."
+        : "The finished picture. Drag the slider back to see how it came about.";
     const what = !at ? "finished" : `${of === "xt" ? "noisy picture" : "guess"} at step ${step + 1} of ${steps.length}`;
     this.#canvas.setAttribute("aria-label", `Picture ${image + 1} of ${images.length}, ${what}`);
     this.#draw();
@@ -255,8 +258,6 @@ export class Viewer {
 }
 
 function words(at, step, total, of) {
-  if (!at)
-    return "The finished picture. Drag the slider back to see how it came about.";
   const place = `Step ${step + 1} of ${total}. `;
   if (of === "xt")
     return `${place}What the machine sees: about ${percent(at.alpha_bar)} picture, the rest noise.`;
