@@ -3,6 +3,7 @@
 # The browser tests: the real daemon, Debian's Chromium, playwright-core and axe-core.
 #
 #     tests/browser/run.sh BUILD_DIR [PART…]      # TAP on stdout; screenshots in BUILD_DIR/tests/browser/pictures
+#     tests/browser/run.sh BUILD_DIR --readme     # renews docs/pictures/page*.png instead
 #
 # Run by `meson test` as the suite `browser`. What is missing is said, and the tests are skipped (status 77);
 # `npm ci` in this folder gets the two packages.
@@ -26,4 +27,8 @@ for package in playwright-core axe-core; do
 done
 
 cd "$here"
+if [ "${2:-}" = --readme ]; then
+    mkdir -p ../../docs/pictures
+    exec node readme.js
+fi
 exec node --test-reporter=tap all.js "${@:2}"
