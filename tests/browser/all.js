@@ -4,10 +4,10 @@
  *     node --test-reporter=tap all.js [make watch …]
  */
 import { after, before } from "node:test";
-import { startBrowser, stopBrowser } from "./harness.js";
+import { start, stop } from "./harness.js";
 
-before(startBrowser);
-after(stopBrowser);
+before(start);
+after(stop);
 
 const parts = process.argv.slice(2);
 for (const part of parts.length ? parts : ["make", "watch", "explain", "compare", "use", "tour", "errors", "key"])

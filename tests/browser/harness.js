@@ -1,15 +1,17 @@
 /*
  * harness: the real daemon on a free port of the loopback, and Debian's Chromium looking at it.
  *
- *     const daemon = await startDaemon(["--queue-length", "1"]);
- *     const page = await open(daemon.url, { width: 360 });     // a watched page: see `faults`
+ *     const page = await open(daemon.url, { width: 360 });     // a watched page on the daemon that all tests share
  *     …
  *     await shut(page);                                        // fails the test on what was noted
- *     await daemon.stop();                                     // fails unless it ends cleanly
  *
- * A watched page notes console errors, exceptions, layout shifts and every request that would leave the daemon's
- * origin (such a request is not let out). A test that provokes a failed request says so with `expected`. A page is ready
- * when it can be used; `patient: false` does not wait for that.
+ *     const own = await startDaemon(["--queue-length", "1"]);
+ *     …
+ *     await own.stop();                                        // fails unless it ends cleanly
+ *
+ * A watched page notes console errors, exceptions and every request that would leave the daemon's origin (such a request
+ * is not let out), and for still() what shifted. A test that provokes a failed request says so with `expected`. A page is
+ * ready when it can be used; `patient: false` does not wait for that.
  */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -43,7 +45,7 @@ export async function startDaemon(options = [], { port = 0 } = {}) {
   child.stderr.on("data", (text) => { log += text; });
 
   let at = "";
-  for (let tries = 0; !at && tries < 600 && child.exitCode === null; tries++) {
+  for (let tries = 0; !at && tries < 1200 && child.exitCode === null; tries++) {
     await new Promise((resolve) => setTimeout(resolve, 50));
     try {
       at = readFileSync(portFile, "utf8").trim();
@@ -67,11 +69,13 @@ export async function startDaemon(options = [], { port = 0 } = {}) {
   };
 }
 
-/* ---- the browser ---- */
+/* ---- the daemon and the browser that all tests share ---- */
 
+export let daemon = null;
 let browser = null;
 
-export async function startBrowser() {
+export async function start() {
+  daemon = await startDaemon();
   browser = await chromium.launch({
     executablePath: CHROMIUM,
     args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -79,11 +83,14 @@ export async function startBrowser() {
   });
 }
 
-export async function stopBrowser() {
+export async function stop() {
   await browser?.close();
+  await daemon?.stop();
 }
 
-/* What the page itself has to tell: shifts that no hand of the reader caused. */
+/* ---- pages ---- */
+
+/* Shifts that no hand of the reader caused, as the page itself sees them. */
 function watchShifts() {
   globalThis.shifts = [];
   new PerformanceObserver((list) => {
@@ -101,7 +108,7 @@ export async function open(url, { width = 1280, height = 900, scheme = "light", 
   const { origin } = new URL(url);
   const faults = [];
   page.faults = faults;
-  page.setDefaultTimeout(60 * SECONDS);
+  page.setDefaultTimeout(240 * SECONDS); /* a machine under load, a daemon with sanitizers */
   await page.addInitScript(watchShifts);
   await context.route((to) => /^https?:$/.test(to.protocol) && to.origin !== origin, (route) => {
     faults.push(`a request left the host: ${route.request().url()}`);
@@ -120,17 +127,20 @@ export async function open(url, { width = 1280, height = 900, scheme = "light", 
 
 /* Closes a watched page; whatever it noted fails the test. */
 export async function shut(page) {
-  const shifts = await page.evaluate(() => globalThis.shifts);
   await page.context().close();
   assert.deepEqual(page.faults, []);
-  assert.deepEqual(shifts, []);
+}
+
+/* Nothing has moved by itself since the page was opened. */
+export async function still(page) {
+  assert.deepEqual(await page.evaluate(() => globalThis.shifts), []);
 }
 
 /* ---- what tests do again and again ---- */
 
 /* A run that is over in a moment: few steps over few pictures of the bank. `more` adds to the address. */
-export function quick(daemon, more = "") {
-  return `${daemon.url}/?label=3&max_samples=40&num_inference_steps=8&scales=5&seed=11${more}`;
+export function quick(more = "", at = daemon) {
+  return `${at.url}/?label=3&max_samples=40&num_inference_steps=8&scales=5&seed=11${more}`;
 }
 
 /* The run has ended and the finished picture is on screen. */

@@ -2,11 +2,11 @@
  * readme: the two screenshots of the README, from the real page: tests/browser/run.sh BUILD_DIR --readme
  */
 import { fileURLToPath } from "node:url";
-import { finish, make, open, shut, startBrowser, startDaemon, stopBrowser } from "./harness.js";
+import { daemon, finish, make, open, shut, start, stop } from "./harness.js";
 
 const folder = fileURLToPath(new URL("../../docs/pictures/", import.meta.url));
 
-async function take(daemon, name, address, options, arrange) {
+async function take(name, address, options, arrange) {
   const page = await open(`${daemon.url}/${address}`, { width: 1280, height: 860, ...options });
   await make(page);
   await page.waitForFunction(() => /pieces? from/.test(document.querySelector("#f-pieces").textContent));
@@ -19,12 +19,10 @@ async function take(daemon, name, address, options, arrange) {
   await shut(page);
 }
 
-const daemon = await startDaemon();
-await startBrowser();
+await start();
 try {
-  await take(daemon, "page", "?label=3&seed=20", {}, (page) => page.click("#show-pieces"));
-  await take(daemon, "page-dark", "?bank=shapes&label=3&seed=5", { scheme: "dark" }, () => {});
+  await take("page", "?label=3&seed=20", {}, (page) => page.click("#show-pieces"));
+  await take("page-dark", "?bank=shapes&label=3&seed=5", { scheme: "dark" }, () => {});
 } finally {
-  await stopBrowser();
-  await daemon.stop();
+  await stop();
 }

@@ -2,15 +2,12 @@
  * Compare: the same noise through other machines, other windows, and without a part of the bank.
  */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { accessible, finish, open, picture, quick, shut, startDaemon } from "./harness.js";
-
-let daemon;
-before(async () => { daemon = await startDaemon(); });
-after(() => daemon.stop());
+import { test } from "node:test";
+import { accessible, daemon, finish, open, picture, quick, shut } from "./harness.js";
 
 async function compare(page, kind) {
   await page.check(`#compare [value=${kind}]`, { force: true });
+  await page.evaluate(() => document.querySelectorAll("#compared figure").forEach((figure) => figure.remove()));
   await page.click("#compare-go");
   await drawn(page);
 }
@@ -26,7 +23,7 @@ const pixels = (page) => page.evaluate(() =>
   [...document.querySelectorAll("#compared canvas")].map((canvas) => canvas.toDataURL()));
 
 test("the same noise through four machines", async () => {
-  const page = await open(quick(daemon));
+  const page = await open(quick());
   await compare(page, "machines");
   assert.equal((await titles(page)).length, 4);
   assert.equal(new Set(await pixels(page)).size, 4, "four machines, four pictures");
@@ -46,7 +43,7 @@ test("the same noise through four machines", async () => {
 });
 
 test("the same noise through different windows", async () => {
-  const page = await open(quick(daemon));
+  const page = await open(quick());
   await compare(page, "windows");
   assert.deepEqual(await titles(page), ["3×3", "7×7", "15×15", "Shrinking"]);
   assert.equal(new Set(await pixels(page)).size, 4);

@@ -3,12 +3,8 @@
  * that is gone.
  */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { make, open, quick, shut, startDaemon } from "./harness.js";
-
-let daemon;
-before(async () => { daemon = await startDaemon(["--queue-length", "1"]); });
-after(() => daemon.stop());
+import { test } from "node:test";
+import { daemon, make, open, quick, shut, startDaemon } from "./harness.js";
 
 const problem = (page) => page.textContent("#problem");
 
@@ -22,14 +18,15 @@ test("a setting that the server refuses is marked", async () => {
 });
 
 test("a full queue says so, a waiting run tells its place, and cancelling makes room", async () => {
-  const slow = `${daemon.url}/?num_inference_steps=3000&seed=1`; /* a much smaller job would be let past */
+  const own = await startDaemon(["--queue-length", "1"]);
+  const slow = `${own.url}/?num_inference_steps=3000&seed=1`; /* a much smaller job would be let past */
   const first = await open(slow);
   await first.click("#go");
   await first.waitForFunction(() => /^Step/.test(document.querySelector("#state").textContent));
   const second = await open(slow);
   await second.click("#go");
   await second.waitForFunction(() => /queue/.test(document.querySelector("#state").textContent));
-  const third = await open(quick(daemon), { expected: /429/ });
+  const third = await open(quick("", own), { expected: /429/ });
   await third.click("#go");
   await third.waitForFunction(() => !document.querySelector("#problem").hidden);
   assert.match(await problem(third), /busy.*again in/);
@@ -43,6 +40,7 @@ test("a full queue says so, a waiting run tells its place, and cancelling makes 
   assert.ok(await third.isHidden("#problem"));
   for (const page of [first, second, third])
     await shut(page);
+  await own.stop();
 });
 
 test("a run that is gone is said, and its settings are kept", async () => {
@@ -55,7 +53,7 @@ test("a run that is gone is said, and its settings are kept", async () => {
 
 test("a server that is away is said; when it is back, work goes on", async () => {
   let other = await startDaemon();
-  const page = await open(quick(other), { expected: /ERR_CONNECTION|Failed to fetch/ });
+  const page = await open(quick("", other), { expected: /ERR_CONNECTION|Failed to fetch/ });
   await other.stop();
   await page.click("#go");
   await page.waitForFunction(() => !document.querySelector("#problem").hidden);

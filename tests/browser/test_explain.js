@@ -3,12 +3,8 @@
  * held against the server's own mosaic and the training picture itself.
  */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { accessible, make, open, picture, quick, shut, startDaemon } from "./harness.js";
-
-let daemon;
-before(async () => { daemon = await startDaemon(); });
-after(() => daemon.stop());
+import { test } from "node:test";
+import { accessible, daemon, make, open, picture, quick, shut } from "./harness.js";
 
 async function answer(page, path) {
   const id = new URL(page.url()).searchParams.get("job");
@@ -31,7 +27,7 @@ function decided({ height, width, entropy }, not) {
 }
 
 test("a pixel's source is the server's, and looks like the pixel", async () => {
-  const page = await open(quick(daemon));
+  const page = await open(quick());
   await make(page);
   await explained(page);
   const mosaic = await answer(page, "/images/0/mosaic");
@@ -61,7 +57,7 @@ test("a pixel's source is the server's, and looks like the pixel", async () => {
 });
 
 test("the pieces, local consistency and the nearest training picture", async () => {
-  const page = await open(quick(daemon));
+  const page = await open(quick());
   await make(page);
   await explained(page);
   const { local_consistency: share, nearest } = (await answer(page, "")).result.images[0];
@@ -86,7 +82,7 @@ test("the pieces, local consistency and the nearest training picture", async () 
 });
 
 test("by keyboard and by touch", async () => {
-  const page = await open(quick(daemon), { width: 360, height: 740, hasTouch: true, isMobile: true });
+  const page = await open(quick(), { width: 360, height: 740, hasTouch: true, isMobile: true });
   await make(page);
   await explained(page);
   const words = () => page.textContent("#origin-words");

@@ -10,16 +10,16 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { BUILD, accessible, finish, open, quick, shut, startDaemon } from "./harness.js";
 
-let daemon, folder, key;
+let own, folder, key;
 before(async () => {
   folder = mkdtempSync(join(tmpdir(), "els-browser-key-"));
   const file = join(folder, "keys");
   const said = execFileSync(join(BUILD, "server", "cli", "els"), ["key", "add", file, "page"], { encoding: "utf8" });
   [key] = said.match(/\bels_[0-9a-f]{64}\b/);
-  daemon = await startDaemon(["--keys-file", file]);
+  own = await startDaemon(["--keys-file", file]);
 });
 after(async () => {
-  await daemon.stop();
+  await own.stop();
   rmSync(folder, { recursive: true });
 });
 
@@ -31,7 +31,7 @@ async function answer(page, text) {
 }
 
 test("the page asks for the key, again when it is wrong, and then works", async () => {
-  const page = await open(quick(daemon), { expected: refused, patient: false });
+  const page = await open(quick("", own), { expected: refused, patient: false });
   await page.waitForSelector("#key-dialog[open]");
   await accessible(page);
   await answer(page, "not-a-key");
@@ -58,7 +58,7 @@ test("the page asks for the key, again when it is wrong, and then works", async 
 });
 
 test("without the key the page says what is missing, and asks again", async () => {
-  const page = await open(quick(daemon), { expected: refused, patient: false });
+  const page = await open(quick("", own), { expected: refused, patient: false });
   await page.waitForSelector("#key-dialog[open]");
   await page.keyboard.press("Escape");
   await page.waitForFunction(() => !document.querySelector("#problem").hidden);

@@ -3,14 +3,10 @@
  * nothing is asserted about time.
  */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { accessible, finish, make, open, picture, quick, shut, startDaemon } from "./harness.js";
+import { test } from "node:test";
+import { accessible, daemon, finish, make, open, picture, quick, shut, still } from "./harness.js";
 
 const PAGE_BYTES = 150_000;
-
-let daemon;
-before(async () => { daemon = await startDaemon(); });
-after(() => daemon.stop());
 
 test("the page is small, keeps to itself and can be read by everyone", async () => {
   const page = await open(daemon.url);
@@ -21,6 +17,7 @@ test("the page is small, keeps to itself and can be read by everyone", async () 
   console.log(`# page: ${total} bytes in ${sizes.length} files`);
   assert.ok(total > 20_000 && total <= PAGE_BYTES, `${total} bytes: ${JSON.stringify(sizes)}`);
   await accessible(page);
+  await still(page);
   await shut(page);
 });
 
@@ -50,6 +47,7 @@ test("one click makes a picture, with previews on the way and without a shift", 
   assert.match(await page.textContent("#state"), /^Done/);
   await accessible(page);
   await picture(page, "desktop");
+  await still(page);
   await shut(page);
 });
 
@@ -59,7 +57,7 @@ test("phone and dark", async () => {
     dark: { scheme: "dark" },
     wide: { width: 1920, height: 1080 },
   })) {
-    const page = await open(quick(daemon), options);
+    const page = await open(quick(), options);
     await make(page);
     const [needed, given] = await page.evaluate(() => {
       const { scrollWidth, clientWidth } = document.documentElement;
@@ -68,12 +66,13 @@ test("phone and dark", async () => {
     assert.ok(needed <= given, `${name}: ${needed} pixels wide on a screen of ${given}`);
     await accessible(page);
     await picture(page, name);
+    await still(page);
     await shut(page);
   }
 });
 
 test("an address names the picture; back and forward walk through what was made", async () => {
-  const page = await open(quick(daemon));
+  const page = await open(quick());
   await make(page);
   const first = page.url();
   const drawn = (of) => of.evaluate(() => document.querySelector("#picture").toDataURL());

@@ -2,18 +2,13 @@
  * The tour: from two plain pictures to what a picture is made of, on the real page.
  */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { accessible, finish, open, picture, shut, startDaemon } from "./harness.js";
-
-let daemon;
-before(async () => { daemon = await startDaemon(); });
-after(() => daemon.stop());
+import { test } from "node:test";
+import { accessible, daemon, finish, open, picture, shut } from "./harness.js";
 
 test("the tour begins with two pictures, ends with a comparison and names the paper", async () => {
   const page = await open(daemon.url);
-  const stop = () => page.textContent("#tour-count");
   await page.click("#tour-start");
-  assert.match(await stop(), /1 of 5/);
+  await page.waitForSelector("#tour-count:text('1 of 5')");
   await page.click("#tour-act");
   await finish(page);
   assert.equal(await page.inputValue("#bank"), "two-tone");
@@ -43,8 +38,7 @@ test("the tour begins with two pictures, ends with a comparison and names the pa
   await shut(page);
 
   const other = await open(`${daemon.url}/?tour=2`);
-  assert.match(await other.textContent("#tour-count"), /2 of 5/);
-  await other.evaluate(() => { globalThis.shifts.length = 0; }); /* it opened when the page had found its server */
+  await other.waitForSelector("#tour-count:text('2 of 5')");
   await other.click("#tour-close");
   assert.ok(await other.isHidden("#tour"));
   await shut(other);

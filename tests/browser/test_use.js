@@ -7,14 +7,11 @@ import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import { promisify } from "node:util";
-import { make, open, quick, shut, startDaemon } from "./harness.js";
+import { daemon, make, open, quick, shut } from "./harness.js";
 
 const execute = promisify(execFile);
-let daemon;
-before(async () => { daemon = await startDaemon(); });
-after(() => daemon.stop());
 
 async function copied(page, what) {
   await page.click(`#copy-${what}`);
@@ -40,7 +37,7 @@ function pixelsOf(png) {
 const hash = (bytes) => createHash("sha256").update(bytes).digest("hex");
 
 test("curl, Python and JSON give the picture on screen", async () => {
-  const page = await open(quick(daemon));
+  const page = await open(quick());
   await make(page);
   const id = new URL(page.url()).searchParams.get("job");
   const job = await (await fetch(`${daemon.url}/v1/jobs/${id}`)).json();
@@ -65,7 +62,7 @@ test("curl, Python and JSON give the picture on screen", async () => {
 });
 
 test("files can be downloaded, and the interface is described", async () => {
-  const page = await open(quick(daemon));
+  const page = await open(quick());
   assert.equal(await page.getAttribute("#get-png", "href"), null, "nothing to download before there is a picture");
   await make(page);
   const npy = await downloaded(page, "npy");

@@ -2,12 +2,8 @@
  * Watch: the film of a run, its plots, the window over the picture, scrubbing and playing, by hand and by keyboard.
  */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { accessible, make, open, quick, shut, startDaemon } from "./harness.js";
-
-let daemon;
-before(async () => { daemon = await startDaemon(); });
-after(() => daemon.stop());
+import { test } from "node:test";
+import { accessible, daemon, make, open, quick, shut } from "./harness.js";
 
 const words = (page) => page.textContent("#words");
 const scrub = (page, step) => page.evaluate((value) => {
@@ -29,7 +25,7 @@ const shades = (page, strip) => page.evaluate((id) => {
 }, strip);
 
 test("the film shows every step, noisy and guessed", async () => {
-  const page = await open(quick(daemon)); /* 8 steps: 7 columns and the finished picture */
+  const page = await open(quick()); /* 8 steps: 7 columns and the finished picture */
   await make(page);
   for (const strip of ["#strip-xt", "#strip-x0"]) {
     let counts = [];
@@ -45,7 +41,7 @@ test("the film shows every step, noisy and guessed", async () => {
 });
 
 test("a column of the film, the slider and the arrow keys go to a step", async () => {
-  const page = await open(quick(daemon));
+  const page = await open(quick());
   await make(page);
   const { width, height } = await page.locator("#strip-x0").boundingBox();
   await page.click("#strip-x0", { position: { x: (2.5 / 8) * width, y: height / 2 } });
@@ -66,7 +62,7 @@ test("a column of the film, the slider and the arrow keys go to a step", async (
 });
 
 test("play runs from the noise to the picture", async () => {
-  const page = await open(quick(daemon));
+  const page = await open(quick());
   await make(page);
   await page.click("#play");
   const seen = await page.evaluate(() => new Promise((resolve) => {
@@ -98,7 +94,7 @@ test("the window over the picture shrinks as time runs", async () => {
 });
 
 test("the plots tell the noise level, the entropy and the patches of the marked pixel", async () => {
-  const page = await open(quick(daemon));
+  const page = await open(quick());
   await make(page);
   await page.waitForFunction(() => document.querySelector("#plot-entropy .curve"));
   for (const plot of ["beta", "p", "patches", "entropy"])
@@ -120,7 +116,7 @@ test("the plots tell the noise level, the entropy and the patches of the marked 
 });
 
 test("several pictures stand side by side", async () => {
-  const page = await open(quick(daemon, "&num_images=3"));
+  const page = await open(quick("&num_images=3"));
   await make(page);
   assert.equal(await page.locator("#tiles button").count(), 3);
   await page.click("#tiles button:nth-child(3)");
