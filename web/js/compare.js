@@ -42,17 +42,12 @@ export class Compare {
   #serial = 0; /* only the newest comparison may come on screen */
   #jobs = []; /* ids */
 
-  /* on.request(): the body that the form would send. on.bank(): its bank. on.moved(): the address has changed.
-   * on.announce(text). */
+  /* on.request(): the body that the form would send. on.bank(): its bank. on.leading(): a picture of it to leave out, or
+   * null. on.moved(): the address has changed. on.announce(text). */
   constructor(caps, frames, on) {
     this.#caps = caps;
     this.#frames = frames;
     this.#on = on;
-    byId("compare").addEventListener("submit", (event) => {
-      event.preventDefault();
-      this.run();
-    });
-    byId("compare").addEventListener("change", () => this.arrange());
     this.arrange();
   }
 
@@ -71,11 +66,6 @@ export class Compare {
     return this.#jobs.length ? { compare: this.kind, with: this.#jobs.join("."), left: this.kind === "without" ? this.#left : null } : null;
   }
 
-  /* Suggests a picture of the bank to leave out. */
-  suggest(image) {
-    byId("left-picture").value = image;
-  }
-
   /* What depends on the kind and on the form's bank and class. */
   arrange() {
     const bank = this.#on.bank();
@@ -89,6 +79,8 @@ export class Compare {
     byId("left-picture").max = (bank?.num_images ?? 1) - 1;
     byId("left-fields").hidden = this.kind !== "without";
     byId("left-picture").parentElement.hidden = choice.value !== "picture";
+    if (byId("left-picture").value === "")
+      byId("left-picture").value = this.#on.leading() ?? 0;
     for (const note of document.querySelectorAll("[data-kind]"))
       note.hidden = note.dataset.kind !== this.kind;
   }

@@ -6,7 +6,6 @@
  * and the tour in theirs. The address is written from these and read only on load and on back or forward.
  */
 import { call } from "./api.js";
-import { Compare } from "./compare.js";
 import { byId, calm, seconds } from "./dom.js";
 import { Explain } from "./explain.js";
 import { Film } from "./film.js";
@@ -18,13 +17,14 @@ import { Marks } from "./marks.js";
 import { announce, complain, forgive, say } from "./say.js";
 import { scaleAt, wraps } from "./scale.js";
 import { copies, curlOf, jsonOf, offer, pythonOf, watchDownloads } from "./take.js";
-import { Tour } from "./tour.js";
 import { kept, Viewer } from "./viewer.js";
 
 const LOAD_RETRY_MS = 4000;
 const ALL_LIMIT = 4000; /* pictures × steps for which everything the server can keep of them is asked for */
 
-let caps, form, explain, compare, tour;
+let caps, form, explain;
+let compare = null, tour = null; /* loaded when they are first wanted: see comparing and touring */
+let leading = null; /* the training picture that the one on screen owes most to */
 let opening = 0; /* serial: only the last address that was opened, or run that was made, may come on screen */
 const frames = new Frames();
 const film = new Film(frames, (step) => run?.job?.status === "succeeded" && viewer.go({ step }));
@@ -42,7 +42,7 @@ let run = null;
 let written = ""; /* the part of the address that this page last wrote or read */
 
 function address(push = false) {
-  const place = { job: run?.id, ...compare.place, tour: tour.place };
+  const place = { job: run?.id, ...compare?.place, tour: tour?.place };
   if (run?.job?.status === "succeeded") {
     const { image, step, of } = viewer.place;
     const last = run.job.result.steps.length;
@@ -265,10 +265,17 @@ async function restore() {
   if (form.refused.length)
     complain(`This server does not have ${form.refused.join(", ")}.`);
   settled();
-  tour.open(stop);
-  compare.clear();
+  compare?.clear();
+  if (stop || tour)
+    touring().then(() => {
+      tour.open(stop);
+      addressSoon();
+    });
   if (comparison)
-    compare.open(comparison);
+    comparing().then(() => {
+      compare.open(comparison);
+      addressSoon();
+    });
   if (!place) {
     nothing();
     say("Ready");
@@ -307,8 +314,21 @@ async function restore() {
 function settled() {
   if (form.bank)
     explain.bank(form.bank, form.settings.label);
-  compare.arrange();
+  compare?.arrange();
   buttons();
+}
+
+async function comparing() {
+  const { Compare } = await import("./compare.js");
+  compare ??= new Compare(caps, frames, { request: () => form.request, bank: () => form.bank, leading: () => leading,
+    moved: () => address(true), announce });
+  return compare;
+}
+
+async function touring() {
+  const { Tour } = await import("./tour.js");
+  tour ??= new Tour(caps, actions, addressSoon);
+  return tour;
 }
 
 /* ---- the tour's own settings ---- */
@@ -324,7 +344,8 @@ const actions = {
   threes: () => makeWith({ ...form.first, seed: 20 }),
   play: () => run?.job?.status === "succeeded" && viewer.play(),
   pieces: () => marks.pieces(byId("map").hidden),
-  machines() {
+  async machines() {
+    await comparing();
     compare.kind = "machines";
     compare.run();
     byId("compare").scrollIntoView({ behavior: calm.matches ? "auto" : "smooth" });
@@ -341,7 +362,9 @@ function ready() {
       addressSoon();
   });
   explain = new Explain(caps, frames, marks, {
-    leading: (image) => compare.suggest(image),
+    leading(image) {
+      leading = image;
+    },
     every() {
       form.settings = run.settings;
       settled();
@@ -349,9 +372,12 @@ function ready() {
     },
     announce,
   });
-  compare = new Compare(caps, frames,
-    { request: () => form.request, bank: () => form.bank, moved: () => address(true), announce });
-  tour = new Tour(caps, actions, addressSoon);
+  byId("compare").addEventListener("submit", (event) => {
+    event.preventDefault();
+    comparing().then(() => compare.run());
+  });
+  byId("compare").addEventListener("change", () => comparing().then(() => compare.arrange()));
+  byId("tour-start").addEventListener("click", () => touring().then(() => tour.go(0)));
   byId("make").addEventListener("submit", (event) => {
     event.preventDefault();
     make();

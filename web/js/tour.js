@@ -40,7 +40,6 @@ export class Tour {
     this.#caps = caps;
     this.#actions = actions;
     this.#onmove = onmove;
-    byId("tour-start").addEventListener("click", () => this.go(0));
     byId("tour-close").addEventListener("click", () => {
       this.go(null);
       byId("tour-start").focus();
