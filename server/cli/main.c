@@ -19,6 +19,7 @@ struct subcommand {
 static const struct subcommand subcommands[] = {
     {NULL, "sample", cli_sample, "draw images from a bank with a score machine"},
     {NULL, "denoise", cli_denoise, "one evaluation of a score machine on noisy images"},
+    {NULL, "mosaic", cli_mosaic, "where the pixels of a sampled image come from"},
     {NULL, "calibrate", cli_calibrate, "a network's locality scales from its trajectories"},
     {NULL, "compare", cli_compare, "a network's images against the theory's"},
     {"bank", "import", cli_bank_import, "make a bank from a data set"},

@@ -11,10 +11,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "mem.h"
 #include "npy.h"
 #include "picture.h"
 
-enum { MAX_HEADER = 64 << 20 };
+enum {
+    MAX_HEADER = 64 << 20,
+    PLACE_VALUES = 3, /* image, row, column */
+};
 
 #define MAX_PNG_BYTES ((size_t)1 << 30)
 
@@ -96,12 +100,13 @@ static int write_npy(struct cli_result *r, const float *images, struct els_error
 
 /* ---- safetensors ---- */
 
-static void add_tensor(struct cli_result *r, const char *name, int ndim, const int64_t *dims)
+static void add_tensor(struct cli_result *r, const char *name, enum els_dtype dtype, int ndim,
+                       const int64_t *dims)
 {
     struct els_named_tensor *t = &r->tensor[r->num_tensors];
 
     t->name = name;
-    t->tensor = els_tensor_view(ELS_F32, ndim, dims, NULL);
+    t->tensor = els_tensor_view(dtype, ndim, dims, NULL);
     r->num_tensors++;
 }
 
@@ -112,15 +117,22 @@ static void list_tensors(struct cli_result *r)
     unsigned outputs = r->spec->outputs;
 
     if (outputs & CLI_OUTPUT_IMAGE)
-        add_tensor(r, "images", 4, (const int64_t[]){n, z.c, z.h, z.w});
+        add_tensor(r, "images", ELS_F32, 4, (const int64_t[]){n, z.c, z.h, z.w});
     if (outputs & CLI_OUTPUT_X0)
-        add_tensor(r, "x0", 5, (const int64_t[]){n, s, z.c, z.h, z.w});
+        add_tensor(r, "x0", ELS_F32, 5, (const int64_t[]){n, s, z.c, z.h, z.w});
     if (outputs & CLI_OUTPUT_XT)
-        add_tensor(r, "xt", 5, (const int64_t[]){n, s + 1, z.c, z.h, z.w});
+        add_tensor(r, "xt", ELS_F32, 5, (const int64_t[]){n, s + 1, z.c, z.h, z.w});
     if (outputs & CLI_OUTPUT_ENTROPY)
-        add_tensor(r, "entropy", 4, (const int64_t[]){n, s, z.h, z.w});
+        add_tensor(r, "entropy", ELS_F32, 4, (const int64_t[]){n, s, z.h, z.w});
+    if (outputs & CLI_OUTPUT_MOSAIC) {
+        add_tensor(r, "mosaic", ELS_I32, 6,
+                   (const int64_t[]){n, s, z.h, z.w, CLI_MOSAIC_TOP, PLACE_VALUES});
+        add_tensor(r, "mosaic_weights", ELS_F32, 5,
+                   (const int64_t[]){n, s, z.h, z.w, CLI_MOSAIC_TOP});
+        add_tensor(r, "mosaic_regions", ELS_I32, 4, (const int64_t[]){n, s, z.h, z.w});
+    }
     if (r->spec->spec.x_T)
-        add_tensor(r, "x_T", 4, (const int64_t[]){n, z.c, z.h, z.w});
+        add_tensor(r, "x_T", ELS_F32, 4, (const int64_t[]){n, z.c, z.h, z.w});
 }
 
 /* Values per image. */
@@ -129,24 +141,37 @@ static size_t image_values(const struct cli_result *r, size_t i)
     return els_tensor_count(&r->tensor[i].tensor) / (size_t)r->num_images;
 }
 
-/* One image's row `row` of `values` values in tensor `name`, for every image; nothing when it is
- * not kept. */
-static int write_rows(struct cli_result *r, const char *name, const float *from, size_t values,
-                      int row, struct els_error *err)
+static size_t find_tensor(const struct cli_result *r, const char *name)
 {
     size_t i = 0;
-    int status = 0;
 
     while (i < r->num_tensors && strcmp(r->tensor[i].name, name) != 0)
         i++;
+    return i;
+}
+
+/* Row `row` of `values` values (of four bytes) of one image, in tensor `name`; nothing when it is not kept. */
+static int write_row(struct cli_result *r, const char *name, const void *from, size_t values,
+                     int64_t image, int row, struct els_error *err)
+{
+    size_t i = find_tensor(r, name);
+    uint64_t at;
+
     if (i == r->num_tensors)
         return 0;
-    for (int64_t k = 0; k < r->num_images && status == 0; k++) {
-        uint64_t at = (uint64_t)k * image_values(r, i) + (uint64_t)row * values;
+    at = (uint64_t)image * image_values(r, i) + (uint64_t)row * values;
+    return cli_output_write_at(&r->file, r->offset[i] + at * sizeof(float), from,
+                               values * sizeof(float), err);
+}
 
-        status = cli_output_write_at(&r->file, r->offset[i] + at * sizeof(float),
-                                     from + (size_t)k * values, values * sizeof(float), err);
-    }
+/* The same for every image. */
+static int write_rows(struct cli_result *r, const char *name, const float *from, size_t values,
+                      int row, struct els_error *err)
+{
+    int status = 0;
+
+    for (int64_t k = 0; k < r->num_images && status == 0; k++)
+        status = write_row(r, name, from + (size_t)k * values, values, k, row, err);
     return status;
 }
 
@@ -232,6 +257,33 @@ int cli_result_step(struct cli_result *r, const struct els_sampler *sampler, int
     if (status == 0)
         status = write_rows(r, "entropy", els_sampler_entropy(sampler), values / (size_t)r->shape.c,
                             s, err);
+    return status;
+}
+
+int cli_result_mosaic(struct cli_result *r, const struct els_mosaic *mosaic, int64_t image, int s,
+                      struct els_error *err)
+{
+    size_t pixels = (size_t)mosaic->height * (size_t)mosaic->width, n = pixels * CLI_MOSAIC_TOP;
+    _cleanup_(els_freep) int32_t *places = els_alloc_array(n, PLACE_VALUES * sizeof(*places));
+    _cleanup_(els_freep) float *weights = els_alloc_array(n, sizeof(*weights));
+    int status;
+
+    _Static_assert(sizeof(*mosaic->region) == sizeof(int32_t), "regions are written as they are");
+    if (!places || !weights)
+        return els_fail(err, ELS_ENOMEM, "", "out of memory");
+    for (size_t i = 0; i < n; i++) {
+        const struct els_candidate *c = &mosaic->candidate[i];
+
+        places[i * PLACE_VALUES] = (int32_t)c->image;
+        places[i * PLACE_VALUES + 1] = c->row;
+        places[i * PLACE_VALUES + 2] = c->column;
+        weights[i] = (float)c->weight;
+    }
+    status = write_row(r, "mosaic", places, n * PLACE_VALUES, image, s, err);
+    if (status == 0)
+        status = write_row(r, "mosaic_weights", weights, n, image, s, err);
+    if (status == 0)
+        status = write_row(r, "mosaic_regions", mosaic->region, pixels, image, s, err);
     return status;
 }
 

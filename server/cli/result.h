@@ -12,6 +12,7 @@
 #ifndef CLI_RESULT_H
 #define CLI_RESULT_H
 
+#include "mosaic.h"
 #include "output.h"
 #include "safetensors.h"
 #include "spec.h"
@@ -22,7 +23,7 @@ enum cli_form {
     CLI_SAFETENSORS,
 };
 
-enum { CLI_MAX_TENSORS = 5 };
+enum { CLI_MAX_TENSORS = 8, CLI_MOSAIC_TOP = 4 };
 
 struct cli_result {
     enum cli_form form;
@@ -51,6 +52,9 @@ int cli_result_open(struct cli_result *r, const char *path, enum cli_form form,
 /* Keeps what was asked for of step s, which ran last. */
 int cli_result_step(struct cli_result *r, const struct els_sampler *sampler, int s,
                     struct els_error *err);
+/* Keeps the mosaic (CLI_MOSAIC_TOP candidates) of image `image` at step s, if it was asked for. */
+int cli_result_mosaic(struct cli_result *r, const struct els_mosaic *mosaic, int64_t image, int s,
+                      struct els_error *err);
 /* Writes the images; the file appears. */
 int cli_result_commit(struct cli_result *r, const struct els_sampler *sampler,
                       struct els_error *err);

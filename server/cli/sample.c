@@ -9,15 +9,15 @@
 #include "progress.h"
 #include "result.h"
 
-static const struct cli_option *const tables[] = {cli_sample_options, cli_process_options, cli_choice_options,
-                                                NULL};
+static const struct cli_option *const tables[] = {cli_sample_options, cli_process_options,
+                                                  cli_choice_options, NULL};
 
 static const char *const examples[] = {
     "four digits, enlarged",
     "els sample --num-images 4 --seed 7 --zoom 4 -o digits.png",
     "a circular network's theory, on a bank of your own, with everything kept",
     "els sample --bank mnist.safetensors --machine els --scales mnist-resnet-circular --outputs "
-    "image,x0,xt,entropy -o run.safetensors",
+    "image,x0,xt,entropy,mosaic -o run.safetensors",
     "sevens only, without the images 12 and 40",
     "els sample --label 7 --exclude-images 12,40 -o seven.png",
     NULL,
@@ -27,11 +27,14 @@ static const struct cli_command command = {
     .name = "sample",
     .operands = "",
     .summary = "draw images from a bank with a score machine",
-    .details = "The result is a .png (a grid when there are several images; the resolved "
-               "parameters are in its text chunk \"els\"), a .npy (float32 [N,C,H,W] in [-1,1]) "
-               "or a .safetensors (tensors images [N,C,H,W], x0 [N,S,C,H,W], xt [N,S+1,C,H,W], "
-               "entropy [N,S,H,W] as asked for; the parameters are in its metadata). The same "
-               "seed gives the same bytes, whatever else is asked for.",
+    .details =
+        "The result is a .png (a grid when there are several images; the resolved "
+        "parameters are in its text chunk \"els\"), a .npy (float32 [N,C,H,W] in [-1,1]) "
+        "or a .safetensors (tensors images [N,C,H,W], x0 [N,S,C,H,W], xt [N,S+1,C,H,W], "
+        "entropy [N,S,H,W], mosaic [N,S,H,W,4,3]: image, row and column of each pixel's "
+        "four heaviest candidates, with mosaic_weights and mosaic_regions, as asked for; the "
+        "parameters are in its metadata). The same "
+        "seed gives the same bytes, whatever else is asked for.",
     .tables = tables,
     .examples = examples,
 };
@@ -50,6 +53,28 @@ static int check_form(struct cli_spec *s, const struct cli_sample_options *o, en
     return 0;
 }
 
+/* The mosaics of the step that runs next, image by image. */
+static int keep_mosaics(const struct els_sampler *sampler, struct els_pool *pool,
+                        struct cli_result *result, int s, const struct els_watch *watch,
+                        struct els_error *err)
+{
+    struct els_evaluation e = els_sampler_evaluation(sampler);
+    int64_t images = e.batch;
+    int status = 0;
+
+    e.batch = 1;
+    for (int64_t k = 0; k < images && status == 0; k++) {
+        struct els_mosaic *mosaic = NULL;
+
+        status = els_mosaic_new(&mosaic, &e, CLI_MOSAIC_TOP, pool, watch, err);
+        if (status == 0)
+            status = cli_result_mosaic(result, mosaic, k, s, err);
+        els_mosaic_free(mosaic);
+        e.x += els_shape_values(els_bank_info(e.bank)->shape);
+    }
+    return status;
+}
+
 static int run_steps(struct els_sampler *sampler, struct els_pool *pool, struct cli_result *result,
                      int quiet, double *seconds, struct els_error *err)
 {
@@ -63,6 +88,8 @@ static int run_steps(struct els_sampler *sampler, struct els_pool *pool, struct 
         /* Small steps may end before the engine looks in. */
         if (cli_progress_poll(&progress, 0))
             status = ELS_ECANCELLED;
+        if (status == 0 && (result->spec->outputs & CLI_OUTPUT_MOSAIC))
+            status = keep_mosaics(sampler, pool, result, s, &watch, err);
         if (status == 0)
             status = els_sampler_step(sampler, pool, &watch, err);
         if (status == 0)

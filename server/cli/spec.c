@@ -208,7 +208,7 @@ static int read_outputs(struct cli_spec *s, const char *text, struct els_error *
 
         if (!bit)
             return els_fail(err, ELS_EINVAL, "outputs",
-                            "--outputs has \"%.*s\"; it may list image, x0, xt and entropy",
+                            "--outputs has \"%.*s\"; it may list image, x0, xt, entropy and mosaic",
                             size < 60 ? (int)size : 60, at);
         s->outputs |= (unsigned)bit;
         at += size;

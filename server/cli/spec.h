@@ -57,6 +57,7 @@ enum cli_output_bit {
     CLI_OUTPUT_X0 = 2,
     CLI_OUTPUT_XT = 4,
     CLI_OUTPUT_ENTROPY = 8,
+    CLI_OUTPUT_MOSAIC = 16,
 };
 
 /* The i-th word ("image" is bit 0), NULL past the end. */

@@ -37,7 +37,7 @@ static const char *noise_word(int i)
 
 const char *cli_output_word(int i)
 {
-    static const char *const words[] = {"image", "x0", "xt", "entropy"};
+    static const char *const words[] = {"image", "x0", "xt", "entropy", "mosaic"};
 
     return i >= 0 && i < (int)(sizeof(words) / sizeof(*words)) ? words[i] : NULL;
 }
@@ -105,7 +105,7 @@ const struct cli_option cli_sample_options[] = {
     {"num-images", 'n', "N", CLI_INTEGER, AT(num_images), 1, ELS_MAX_NUM_IMAGES,
      .help = "how many; image i uses seed+i; by default 1, or as many as --noise-file holds"},
     {"outputs", 0, "A,B,...", CLI_TEXT, AT(outputs),
-     .help = "what a .safetensors result holds, of image, x0, xt and entropy (default image,x0)"},
+     .help = "what a .safetensors result holds, of image, x0, xt, entropy and mosaic (default image,x0)"},
     {"zoom", 'z', "K", CLI_INTEGER, AT(zoom), 1, 16, .help = "enlarge a .png result K times"},
     {0},
 };

@@ -170,7 +170,7 @@ def test_wrong_command_lines(args, says, tmp_path):
     (["-o", "a.npy", "--zoom", "2"], "--zoom is for .png"),
     (["-o", "a.png", "--outputs", "image,x0"], "need a .safetensors"),
     (["-o", "a.npy", "--outputs", "x0"], "need a .safetensors"),
-    (["-o", "a.safetensors", "--outputs", "image,mosaic"], '"mosaic"'),
+    (["-o", "a.safetensors", "--outputs", "image,mosaics"], '"mosaics"'),
     (["-o", "a.safetensors", "--outputs", "image,"], '""'),
     (["-o", "a.npy", "--noise-file", "missing.npy"], "missing.npy"),
     (["-o", "a.npy", "--noise-file", "broken.safetensors"], ""),

@@ -1,4 +1,4 @@
-"""The theory as an instrument, from the command line: els calibrate, els compare, --scales auto.
+"""The theory as an instrument, from the command line: els calibrate, els compare, els mosaic, --scales auto.
 
 NumPy computes every expected number from els sample's and els denoise's own arrays.
 """
@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from formats import read_png, write_safetensors
+from formats import read_png, read_safetensors, to_u8, write_safetensors
 from test_cli import els, refused
 
 SHAPE = (1, 8, 8)
@@ -211,3 +211,75 @@ def test_automatic_scales_with_explicit_levels(folder):
         cwd=folder)
     refused("sample", "--bank", "bank.safetensors", "--max-samples", 1, "--scales", "auto", "-o", "no.npy", status=1,
             says="2 images", cwd=folder)
+
+
+# ---- mosaic ----
+
+MOSAIC = ["--bank", "bank.safetensors", "--scales", "3,3,5,5"]
+
+
+def test_mosaic_is_the_same_in_every_form(folder):
+    els("mosaic", *MOSAIC, "-s", 4, "-o", "m.json", cwd=folder)
+    els("sample", *MOSAIC, "-n", 2, "-s", 3, "--outputs", "image,x0,entropy,mosaic", "-o", "m.safetensors", cwd=folder)
+    told = json.loads((folder / "m.json").read_text())
+    kept, _ = read_safetensors((folder / "m.safetensors").read_bytes())
+    assert (told["height"], told["width"], told["top"], told["step"]) == (8, 8, 4, 2)
+    for k, name in enumerate(("image", "row", "column")):
+        assert kept["mosaic"][1, 2, ..., k].ravel().tolist() == told["candidates"][name]
+    np.testing.assert_array_equal(kept["mosaic_weights"][1, 2].ravel(), np.float32(told["candidates"]["weight"]))
+    assert kept["mosaic_regions"][1, 2].ravel().tolist() == told["region"]
+    # The engine's own entropy, from another walk over the candidates.
+    np.testing.assert_allclose(kept["entropy"][1, 2].ravel(), told["entropy"], atol=1e-3)
+
+
+def test_mosaic_explains_the_image(folder):
+    """What the listed candidates leave open lies within [-1,1]."""
+    els("mosaic", *MOSAIC, "-s", 4, "--top", 64, "-o", "m.json", cwd=folder)
+    els("sample", *MOSAIC, "-s", 4, "--outputs", "x0", "-o", "m.safetensors", cwd=folder)
+    told = json.loads((folder / "m.json").read_text())
+    x0 = read_safetensors((folder / "m.safetensors").read_bytes())[0]["x0"][0, -1, 0]
+    bank = read_safetensors((folder / "bank.safetensors").read_bytes())[0]["images"][:, 0] / 127.5 - 1
+    image, row, column, weight = (np.array(told["candidates"][name]).reshape(8, 8, 64)
+                                  for name in ("image", "row", "column", "weight"))
+    assert (np.diff(weight, axis=-1) <= 0).all()
+    values = np.where(image >= 0, bank[image, row, column], 0)
+    open_weight = 1 - weight.sum(-1)
+    assert (abs((weight * values).sum(-1) - x0) <= open_weight + 1e-4).all()
+    assert open_weight.min() < 0.5
+
+
+def test_mosaic_picture(folder):
+    els("mosaic", *MOSAIC, "-s", 4, "--step", 1, "--zoom", 2, "-o", "m.png", cwd=folder)
+    els("sample", *MOSAIC, "-s", 4, "--outputs", "x0", "-o", "m.safetensors", cwd=folder)
+    png = read_png((folder / "m.png").read_bytes())
+    assert png.pixels.shape == (2 * 8, 2 * (4 * 8 + 3 * 2), 3)
+    assert json.loads(png.text["els"])["seed"] == 4
+    x0 = read_safetensors((folder / "m.safetensors").read_bytes())[0]["x0"][0, 1, 0]
+    np.testing.assert_array_equal(png.pixels[::2, :16:2, 0], to_u8(x0))
+    for map_ in range(3):
+        tile = png.pixels[::2, 20 * (map_ + 1):20 * (map_ + 1) + 16:2]
+        assert len(np.unique(tile.reshape(-1, 3), axis=0)) > 3
+
+
+def test_copies_are_found_out(folder):
+    """A bank of one image: whatever is drawn is that image."""
+    for machine, consistent in (("is", 1), ("ls", 1)):
+        els("mosaic", "--bank", "bank.safetensors", "--machine", machine, "--scales", 3, "--max-samples", 1, "-s", 1,
+            "-o", "m.json", cwd=folder)
+        told = json.loads((folder / "m.json").read_text())
+        assert told["local_consistency"] == consistent
+        assert told["nearest"]["bank_index"] == told["nearest"]["dy"] == told["nearest"]["dx"] == 0
+        assert told["nearest"]["distance"] < 1e-6
+        assert set(told["region"]) == {0}
+
+
+def test_mosaic_refuses(folder):
+    def refuses(says, *args, out="no.json", status=1):
+        refused("mosaic", *MOSAIC, "-s", 1, "-o", out, *args, status=status, says=says, cwd=folder)
+
+    refuses(["--step is 3", "0 to 2"], "--step", "3")
+    refuses("--zoom", "--zoom", "3")
+    refuses([".png or .json"], out="no.npy")
+    refuses(["1 to 64"], "--top", "65", status=2)
+    np.save(folder / "two.npy", np.zeros((2, *SHAPE), np.float32))
+    refuses(["2 images", "takes 1"], "--noise-file", "two.npy")
