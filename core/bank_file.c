@@ -198,7 +198,7 @@ static char *classes_text(const struct els_bank_info *info)
             return NULL;
         }
     }
-    text = json_dumps(array, JSON_COMPACT);
+    text = els_json_text(array, JSON_COMPACT);
     json_decref(array);
     return text;
 }

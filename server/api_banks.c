@@ -8,6 +8,7 @@
 
 #include "banks.h"
 #include "daemon.h"
+#include "json.h"
 #include "mem.h"
 #include "picture.h"
 
@@ -24,7 +25,7 @@ static json_t *describe_classes(const struct els_bank_info *info)
     json_t *classes = json_array();
 
     for (int i = 0; i < info->num_classes; i++)
-        json_array_append_new(classes,
+        els_json_append(&classes,
                               json_pack("{s:i, s:s, s:I}", "index", i, "name", info->class_names[i],
                                         "count", (json_int_t)info->class_counts[i]));
     return classes;
@@ -51,7 +52,7 @@ static json_t *summarize(const struct els_bank *bank, const char *name)
     char url[96];
 
     for (int i = 0; i < info->num_classes; i++)
-        json_array_append_new(classes, json_string(info->class_names[i]));
+        els_json_append(&classes, json_string(info->class_names[i]));
     snprintf(url, sizeof(url), "/v1/banks/%s", name);
     return json_pack("{s:s, s:[i,i,i], s:I, s:o, s:s, s:s}", "name", name, "shape", info->shape.c,
                      info->shape.h, info->shape.w, "num_images", (json_int_t)info->num_images,
@@ -65,7 +66,7 @@ json_t *srv_banks_summary(struct srv_banks *banks)
     char name[64];
 
     for (size_t i = 0; (bank = srv_banks_at(banks, i, name)); i++) {
-        json_array_append_new(list, summarize(bank, name));
+        els_json_append(&list, summarize(bank, name));
         els_bank_unref(bank);
     }
     return list;
@@ -79,7 +80,7 @@ static void list_banks(struct srv_request *req, struct srv_response *res)
     char name[64];
 
     for (size_t i = 0; (bank = srv_banks_at(banks, i, name)); i++) {
-        json_array_append_new(list, describe(bank, name));
+        els_json_append(&list, describe(bank, name));
         els_bank_unref(bank);
     }
     srv_response_json(res, 200, json_pack("{s:o}", "banks", list));

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "json.h"
 #include "results.h"
 #include "service.h"
 
@@ -75,7 +76,7 @@ static int open_live(struct following *f, const struct srv_request *req)
 static int open_ended(struct following *f, const struct srv_record *record)
 {
     json_t *json = srv_record_json(record, SRV_RECORD_WHOLE);
-    char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    char *text = els_json_text(json, JSON_COMPACT);
     struct srv_events *events = NULL;
     int status = ELS_ENOMEM;
 

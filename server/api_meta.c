@@ -9,6 +9,7 @@
 #include "daemon.h"
 #include "engine.h"
 #include "jobs.h"
+#include "json.h"
 #include "metrics.h"
 
 enum { MAX_PAGE = 4 << 20 };
@@ -59,9 +60,13 @@ static void get_capabilities(struct srv_request *req, struct srv_response *res)
     json_t *about = json_pack("{s:s, s:s, s:o, s:{s:i}}", "version", ELS_VERSION, "kernel",
                               els_engine_kernel(), "banks", srv_banks_summary(daemon->banks),
                               "queue", "capacity", srv_jobs_counts(daemon->jobs).queue_capacity);
-    json_t *sampling = srv_jobs_capabilities(daemon);
+    json_t *sampling = srv_jobs_capabilities(daemon), *value;
+    const char *name;
 
-    if (about && sampling && json_object_update_missing(about, sampling) == 0) {
+    /* jansson's own way of joining two objects passes over what it has no memory for. */
+    json_object_foreach(sampling, name, value)
+        els_json_set(&about, name, json_incref(value));
+    if (about && sampling) {
         srv_response_json(res, 200, about);
     } else {
         srv_problem(res, 500, "out_of_memory", "Memory is out.");

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "json.h"
 #include "params_fields.h"
 #include "saved_scales.h"
 #include "service.h"
@@ -182,7 +183,7 @@ static char *read_scales(struct srv_request *req, struct srv_response *res)
         srv_faults_answer(&faults, res);
     } else {
         json = srv_scales_json(&scales);
-        text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+        text = els_json_text(json, JSON_COMPACT);
         if (!text)
             srv_problem(res, 500, "out_of_memory", "Memory is out.");
     }

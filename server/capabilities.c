@@ -7,6 +7,7 @@
 #include "config.h"
 #include "daemon.h"
 #include "jobs.h"
+#include "json.h"
 #include "params_fields.h"
 
 /* The words that a field may hold. */
@@ -16,10 +17,8 @@ static json_t *words(const struct srv_kind *kind, const struct srv_field *f)
     const char *word;
 
     for (int i = 0; list && (word = f->choice(kind, i)); i++) {
-        if (*word && json_array_append_new(list, json_string(word)) < 0) {
-            json_decref(list);
-            return NULL;
-        }
+        if (*word)
+            els_json_append(&list, json_string(word));
     }
     return list;
 }
@@ -37,14 +36,17 @@ static json_t *defaults(const struct srv_daemon *daemon)
                                        .limits = srv_limits_of(daemon->config), .body = body};
     struct srv_params *params = NULL;
     struct srv_faults faults;
+    int status = body ? srv_params_new(&params, &source, &faults) : ELS_ENOMEM;
 
-    if (body && srv_params_new(&params, &source, &faults) == 0)
+    if (status == 0) {
         resolved = json_loads(params->json, 0, NULL);
-    if (resolved)
-        json_object_set_new(resolved, "seed", json_null());
+        els_json_set(&resolved, "seed", json_null());
+    } else if (status != ELS_ENOMEM) {
+        resolved = json_object(); /* this bank can do nothing with an empty body */
+    }
     srv_params_free(params);
     json_decref(body);
-    return resolved ? resolved : json_object();
+    return resolved;
 }
 
 static json_t *fields(const struct srv_kind *kind, const struct srv_limits *limits)
@@ -57,15 +59,12 @@ static json_t *fields(const struct srv_kind *kind, const struct srv_limits *limi
                                  json_loads(f->fallback, JSON_DECODE_ANY, NULL), "doc", f->doc);
 
         if (json && f->max > 0) {
-            json_object_set_new(json, "min", json_integer(f->min));
-            json_object_set_new(json, "max", json_integer(srv_field_max(f, limits)));
+            els_json_set(&json, "min", json_integer(f->min));
+            els_json_set(&json, "max", json_integer(srv_field_max(f, limits)));
         }
         if (json && f->choice)
-            json_object_set_new(json, "values", words(kind, f));
-        if (!json || json_array_append_new(list, json) < 0) {
-            json_decref(list);
-            return NULL;
-        }
+            els_json_set(&json, "values", words(kind, f));
+        els_json_append(&list, json);
     }
     return list;
 }
@@ -85,7 +84,7 @@ static json_t *limits_json(const struct srv_config *config, const struct srv_lim
         const struct srv_field *f = *row;
 
         if (f->max > 0)
-            json_object_set_new(json, f->name,
+            els_json_set(&json, f->name,
                                 json_pack("{s:I, s:I}", "min", (json_int_t)f->min, "max",
                                           (json_int_t)srv_field_max(f, limits)));
     }
@@ -99,7 +98,7 @@ static json_t *machines(void)
     for (int i = 0; list && i < ELS_MACHINE_COUNT; i++) {
         enum els_machine m = (enum els_machine)i;
 
-        json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:o}", "name", els_machine_name(m), "summary",
+        els_json_append(&list, json_pack("{s:s, s:s, s:b, s:o}", "name", els_machine_name(m), "summary",
                                               els_machine_summary(m), "uses_p", els_machine_uses_p(m), "candidates",
                                               m == ELS_MACHINE_ELS ? field_words("candidates") : json_null()));
     }
@@ -116,10 +115,10 @@ static json_t *presets(void)
         json_t *t = json_array(), *p = json_array();
 
         for (int k = 0; k < ENTRIES; k++) {
-            json_array_append_new(t, json_real((double)k / ENTRIES));
-            json_array_append_new(p, json_integer(els_scales_preset(i)[k]));
+            els_json_append(&t, json_real((double)k / ENTRIES));
+            els_json_append(&p, json_integer(els_scales_preset(i)[k]));
         }
-        json_array_append_new(list, json_pack("{s:s, s:o, s:o}", "name", name, "t", t, "p", p));
+        els_json_append(&list, json_pack("{s:s, s:o, s:o}", "name", name, "t", t, "p", p));
     }
     return list;
 }
@@ -135,8 +134,8 @@ static json_t *kinds_json(const struct srv_limits *limits)
 
         for (const struct srv_output *o = kind->outputs; outputs && o->word; o++)
             if (*o->word)
-                json_array_append_new(outputs, json_string(o->word));
-        json_array_append_new(list, json_pack("{s:s, s:s, s:o, s:o}", "name", kind->name, "post", kind->path, "fields",
+                els_json_append(&outputs, json_string(o->word));
+        els_json_append(&list, json_pack("{s:s, s:s, s:o, s:o}", "name", kind->name, "post", kind->path, "fields",
                                               fields(kind, limits), "outputs", outputs));
     }
     return list;

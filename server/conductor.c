@@ -20,6 +20,7 @@
 #include <time.h>
 
 #include "clock.h"
+#include "json.h"
 #include "run.h"
 
 enum {
@@ -74,7 +75,7 @@ static void count_end(struct srv_conductor *c, enum srv_status status, double se
 static char *error_text(const char *code, const char *detail)
 {
     json_t *json = json_pack("{s:s, s:s}", "code", code, "detail", detail);
-    char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    char *text = els_json_text(json, JSON_COMPACT);
 
     json_decref(json);
     return text;

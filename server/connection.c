@@ -51,6 +51,7 @@ void *srv_connection_uri(void *cls, const char *uri, struct MHD_Connection *mhd)
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     struct srv_request *req = els_alloc_array(1, sizeof(*req));
+    int status;
 
     if (!req)
         return NULL;
@@ -67,11 +68,13 @@ void *srv_connection_uri(void *cls, const char *uri, struct MHD_Connection *mhd)
         free_request(req);
         return NULL;
     }
-    if (!srv_request_parse_uri(req, uri)) {
+    status = srv_request_parse_uri(req, uri);
+    if (status == ELS_ENOMEM)
+        srv_problem(&req->res, 500, "out_of_memory", "Memory is out.");
+    else if (status < 0)
         srv_problem(&req->res, 400, "bad_uri",
                     "The request target is longer than %d bytes or not well formed.", SRV_MAX_PATH);
-        req->discard = true;
-    }
+    req->discard = status < 0;
     srv_link_enter(req->link, SRV_LINK_RECEIVING, http->daemon->config->upload_timeout * 1000,
                    req->waker);
     return req;
@@ -145,20 +148,27 @@ static enum MHD_Result visit_field(void *cls, enum MHD_ValueKind kind, const cha
     return MHD_YES;
 }
 
+/* Every Accept header of a request. */
+struct joined {
+    struct els_buffer text;
+    int status;
+};
+
 static enum MHD_Result visit_accept(void *cls, enum MHD_ValueKind kind, const char *name,
                                     const char *value)
 {
-    struct els_buffer *joined = cls;
+    struct joined *joined = cls;
+    struct els_buffer *text = &joined->text;
 
-    if (name && value && strcasecmp(name, "Accept") == 0 &&
-        els_buffer_printf(joined, "%s%s", joined->size ? ", " : "", value) < 0)
-        return MHD_NO;
-    return MHD_YES;
+    if (name && value && strcasecmp(name, "Accept") == 0)
+        joined->status = els_buffer_printf(text, "%s%s", text->size ? ", " : "", value);
+    return joined->status < 0 ? MHD_NO : MHD_YES;
 }
 
-static void read_types(struct srv_request *req)
+/* ELS_ENOMEM: the Accept header was there and could not be kept. */
+static int read_types(struct srv_request *req)
 {
-    struct els_buffer accept = ELS_BUFFER_INIT(MAX_ACCEPT);
+    struct joined accept = {.text = ELS_BUFFER_INIT(MAX_ACCEPT)};
     const char *type = srv_request_header(req, "Content-Type");
     size_t n;
 
@@ -170,10 +180,13 @@ static void read_types(struct srv_request *req)
     for (size_t i = 0; i < n; i++)
         req->content_type[i] = (char)tolower((unsigned char)type[i]);
     MHD_get_connection_values(req->mhd, MHD_HEADER_KIND, visit_accept, &accept);
-    if (accept.size && els_buffer_append(&accept, "", 1) == 0)
-        req->accept = (char *)accept.data;
+    if (accept.status != ELS_ENOMEM && accept.text.size)
+        accept.status = els_buffer_append(&accept.text, "", 1);
+    if (accept.status == 0 && accept.text.size)
+        req->accept = (char *)accept.text.data;
     else
-        els_buffer_deinit(&accept);
+        els_buffer_deinit(&accept.text);
+    return accept.status == ELS_ENOMEM ? ELS_ENOMEM : 0;
 }
 
 static void answer_options(struct srv_request *req)
@@ -287,13 +300,14 @@ static bool is_declared_too_large(const struct srv_request *req)
 static void read_head(struct srv_request *req, const char *method, const char *version)
 {
     struct srv_verdict verdict;
+    int status;
 
     req->head_seen = true;
     req->counted = true;
     count(req->http, 1);
     snprintf(req->method, sizeof(req->method), "%s", method);
     MHD_get_connection_values(req->mhd, MHD_HEADER_KIND, visit_field, req);
-    read_types(req);
+    status = read_types(req);
     req->res.must_close = atomic_load(&req->http->daemon->draining);
     if (!srv_framing_check(&req->framing, version, &req->http->policy, &verdict)) {
         srv_problem(&req->res, verdict.status, verdict.code, "%s", verdict.detail);
@@ -303,7 +317,9 @@ static void read_head(struct srv_request *req, const char *method, const char *v
             refuse(req);
         return;
     }
-    if (!req->discard && !route(req))
+    if (!req->discard && status < 0)
+        srv_problem(&req->res, 500, "out_of_memory", "Memory is out.");
+    if (!req->discard && (status < 0 || !route(req)))
         req->discard = true;
     if (is_declared_too_large(req))
         refuse_size(req);

@@ -141,14 +141,16 @@ void srv_connection_work(struct srv_request *req);
 
 /* ---- request.c ---- */
 
-/* Splits and decodes the URI. False when it is malformed. */
-bool srv_request_parse_uri(struct srv_request *req, const char *uri);
+/* Splits and decodes the URI. ELS_EINVAL: it is malformed; ELS_ENOMEM. */
+int srv_request_parse_uri(struct srv_request *req, const char *uri);
 
 /* ---- response.c ---- */
 
 void srv_response_init(struct srv_response *res, struct srv_request *req);
 /* Frees what was not sent. */
 void srv_response_deinit(struct srv_response *res);
+/* The answer that needs no memory: 500. */
+void srv_response_out_of_memory(struct srv_response *res);
 /* Turns a problem into bytes; an answer that was never given becomes a 500. */
 void srv_response_finish(struct srv_response *res);
 /* Hands the finished answer to libmicrohttpd. False when it would not take it. */

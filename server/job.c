@@ -21,6 +21,7 @@
 #include <sys/random.h>
 
 #include "clock.h"
+#include "json.h"
 #include "mem.h"
 
 enum { PROGRESS_MS = 200 };
@@ -177,7 +178,7 @@ char *srv_job_text(struct srv_job *job)
         return NULL;
     json = srv_record_json(&record, SRV_RECORD_WHOLE);
     if (json)
-        text = json_dumps(json, JSON_COMPACT);
+        text = els_json_text(json, JSON_COMPACT);
     json_decref(json);
     srv_record_deinit(&record);
     return text;

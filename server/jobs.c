@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "json.h"
 #include "service.h"
 
 /* SQLite takes no larger blob. */
@@ -262,7 +263,7 @@ static int give_up(struct srv_jobs *jobs, const struct srv_record *record, const
                    struct els_error *err)
 {
     json_t *json = json_pack("{s:s, s:s}", "code", "not_restored", "detail", why->message);
-    _cleanup_(els_freep) char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    _cleanup_(els_freep) char *text = els_json_text(json, JSON_COMPACT);
     struct srv_outcome outcome = {.status = SRV_FAILED, .finished = srv_now_ms(), .last_event = 1, .error = text};
 
     json_decref(json);

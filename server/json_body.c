@@ -124,7 +124,8 @@ json_t *srv_json_parse(const void *bytes, size_t size, struct srv_json_error *er
                     SRV_JSON_MAX_DEPTH);
     json =
         json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &reason);
-    if (!json && json_error_code(&reason) == json_error_out_of_memory)
+    /* jansson says nothing at all when memory is out before its first token. */
+    if (!json && (json_error_code(&reason) == json_error_out_of_memory || !*reason.text))
         return fail(error, 500, "out_of_memory", "The daemon is out of memory.");
     if (!json && json_error_code(&reason) == json_error_null_byte_in_key)
         return fail(error, 422, "invalid_value", "No field's name has the character U+0000.");

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "json.h"
 #include "params_fields.h"
 #include "run.h"
 #include "saved_scales.h"
@@ -285,7 +286,7 @@ static int write_schedule(struct els_buffer *out, const char *name, const struct
     int status = els_calibration_scales(&scales, run->work, metric, fit, err);
     json_t *json = status == 0 ? srv_scales_json(&scales) : NULL;
 
-    *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    *text = els_json_text(json, JSON_COMPACT);
     if (status == 0)
         status = *text ? els_buffer_printf(out, ",\"%s\":%s", name, *text) : ELS_ENOMEM;
     json_decref(json);
@@ -301,7 +302,7 @@ static int write_head(struct els_buffer *out, const struct srv_params *p)
                              els_calibration_metric_name((enum els_calibration_metric)p->metric), "fit",
                              els_calibration_fit_name((enum els_calibration_fit)p->fit), "saved_as",
                              *p->save_as ? p->save_as : NULL);
-    char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    char *text = els_json_text(json, JSON_COMPACT);
     int status = ELS_ENOMEM;
 
     if (text) {

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "json.h"
 #include "kind_sample.h"
 #include "mem.h"
 #include "params_fields.h"
@@ -348,7 +349,7 @@ static char *result_text(const struct srv_run *run, const struct els_comparison 
                          srv_sample_steps_json(work->theory, p), "sheet_url", json_sprintf("/v1/jobs/%s/sheet", id),
                          "tensors_url", json_sprintf("/v1/jobs/%s/tensors", id));
     if (json)
-        text = json_dumps(json, JSON_COMPACT);
+        text = els_json_text(json, JSON_COMPACT);
     json_decref(json);
     json_decref(summary);
     return text;

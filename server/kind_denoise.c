@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "json.h"
 #include "mem.h"
 #include "params_fields.h"
 #include "run.h"
@@ -254,7 +255,7 @@ static int finish(struct srv_run *run, struct els_pool *pool, struct els_error *
     json = json_pack("{s:o, s:o, s:f, s:f, s:o}", "p", scales, "t", p->t ? json_real(*p->t) : json_null(),
                      "alpha_bar", alpha_bar_of(p), "beta", beta_of(p), "tensors_url",
                      json_sprintf("/v1/jobs/%s/tensors", run->job->record.id));
-    run->result = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    run->result = els_json_text(json, JSON_COMPACT);
     json_decref(json);
     return run->result ? 0 : els_fail(err, ELS_ENOMEM, NULL, "There is no memory for the result.");
 }

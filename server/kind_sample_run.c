@@ -4,6 +4,7 @@
  */
 #include <stdlib.h>
 
+#include "json.h"
 #include "kind_sample.h"
 #include "picture.h"
 #include "run.h"
@@ -219,7 +220,7 @@ static char *result_text(const struct srv_run *run)
         json_object_set_new(result, "scales", srv_scales_json(&work_of(run)->scales)) < 0)
         failed = -1;
     if (result && !failed)
-        text = json_dumps(result, JSON_COMPACT);
+        text = els_json_text(result, JSON_COMPACT);
     json_decref(result);
     json_decref(images);
     json_decref(steps);

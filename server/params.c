@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "json.h"
 #include "mem.h"
 #include "params_fields.h"
 
@@ -249,7 +250,7 @@ int srv_params_new(struct srv_params **out, const struct srv_params_source *sour
     if (faults->count == 0)
         settle_cost(&r);
     if (faults->count == 0) {
-        p->json = json_dumps(r.resolved, JSON_COMPACT | JSON_REAL_PRECISION(17));
+        p->json = els_json_text(r.resolved, JSON_COMPACT | JSON_REAL_PRECISION(17));
         if (!p->json)
             srv_fault_memory(faults);
     }
@@ -325,7 +326,7 @@ char *srv_params_caption(const char *resolved, int index)
         status |= json_object_set_new(params, "num_images", json_integer(1));
     }
     if (status == 0)
-        text = json_dumps(params, JSON_COMPACT | JSON_REAL_PRECISION(17));
+        text = els_json_text(params, JSON_COMPACT | JSON_REAL_PRECISION(17));
     json_decref(params);
     return text;
 }

@@ -31,49 +31,51 @@ static const char *strip_authority(const char *uri)
 
 /* Decodes "a=1&b=2" into name NUL value NUL …: an argument of n bytes becomes at most n + 2, and has
  * at least one. */
-static bool parse_query(struct srv_request *req)
+static int parse_query(struct srv_request *req)
 {
     size_t space = 3 * strlen(req->query), used = 0;
     const char *s = req->query;
 
     req->arguments = els_alloc_array(space, 1);
     if (!req->arguments)
-        return false;
+        return ELS_ENOMEM;
     while (*s) {
         size_t n = strcspn(s, "&"), name = strcspn(s, "=&");
         const char *value = name < n ? s + name + 1 : s + n;
 
         if (n && (!srv_percent_decode(s, name, req->arguments + used, space - used, true)))
-            return false;
+            return ELS_EINVAL;
         if (n) {
             used += strlen(req->arguments + used) + 1;
             if (!srv_percent_decode(value, (size_t)(s + n - value), req->arguments + used,
                                     space - used, true))
-                return false;
+                return ELS_EINVAL;
             used += strlen(req->arguments + used) + 1;
         }
         s += n;
         s += *s == '&';
     }
     req->arguments_size = used;
-    return true;
+    return 0;
 }
 
-bool srv_request_parse_uri(struct srv_request *req, const char *uri)
+int srv_request_parse_uri(struct srv_request *req, const char *uri)
 {
     char *mark;
 
     if (strlen(uri) > SRV_MAX_PATH)
-        return false;
+        return ELS_EINVAL;
     req->uri = strdup(strip_authority(uri));
     if (!req->uri)
-        return false;
+        return ELS_ENOMEM;
     req->path = req->uri;
     mark = strchr(req->uri, '?');
     req->query = mark ? mark + 1 : req->uri + strlen(req->uri);
     if (mark)
         *mark = '\0';
-    return (req->path[0] == '/' || strcmp(req->path, "*") == 0) && parse_query(req);
+    if (req->path[0] != '/' && strcmp(req->path, "*") != 0)
+        return ELS_EINVAL;
+    return parse_query(req);
 }
 
 struct srv_daemon *srv_request_daemon(const struct srv_request *req)

@@ -12,6 +12,7 @@
 #include <strings.h>
 
 #include "connection.h"
+#include "json.h"
 
 static const char out_of_memory[] =
     "{\"type\":\"about:blank\",\"status\":500,\"code\":\"out_of_memory\"}";
@@ -90,16 +91,21 @@ void srv_response_static(struct srv_response *res, int status, const char *conte
     set_body(res, status, content_type, (void *)bytes, size, true);
 }
 
+void srv_response_out_of_memory(struct srv_response *res)
+{
+    srv_response_static(res, 500, "application/problem+json", out_of_memory,
+                        sizeof(out_of_memory) - 1);
+}
+
 static void set_json(struct srv_response *res, int status, const char *content_type,
                      const json_t *body)
 {
-    char *text = body ? json_dumps(body, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+    char *text = els_json_text(body, JSON_COMPACT | JSON_ENCODE_ANY);
 
     if (text)
         set_body(res, status, content_type, text, strlen(text), false);
     else
-        srv_response_static(res, 500, "application/problem+json", out_of_memory,
-                            sizeof(out_of_memory) - 1);
+        srv_response_out_of_memory(res);
 }
 
 void srv_response_json(struct srv_response *res, int status, json_t *body)

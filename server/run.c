@@ -13,6 +13,7 @@
 
 #include "base64.h"
 #include "clock.h"
+#include "json.h"
 #include "picture.h"
 
 enum {
@@ -231,7 +232,7 @@ const char *srv_run_engine(struct srv_run *run)
                              "certified_error", run->kind->certified_error(run));
 
     free(run->engine);
-    run->engine = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    run->engine = els_json_text(json, JSON_COMPACT);
     json_decref(json);
     return run->engine;
 }

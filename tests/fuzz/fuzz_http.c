@@ -28,7 +28,7 @@ static void route(const char *method, const char *uri)
 {
     struct srv_request req = {0};
 
-    if (srv_request_parse_uri(&req, uri)) {
+    if (srv_request_parse_uri(&req, uri) == 0) {
         srv_router_find(tables, method, req.path, &req.match);
         FUZZ_CHECK(!req.match.route || req.match.pattern);
         for (size_t i = 0; i < req.match.num_args; i++)

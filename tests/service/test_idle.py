@@ -1,0 +1,57 @@
+"""A thousand streams with nothing to say cost the daemon no processor time."""
+import contextlib
+import os
+import pathlib
+import resource
+import time
+
+from daemon import wait_until
+
+STREAMS = 1000
+SECONDS = 16 if os.environ.get("ELS_LONG") else 4  # 16: every stream gets a ping
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_of_threads(pid):
+    """{thread: seconds}."""
+    times = {}
+    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        fields = (task / "stat").read_text().rsplit(") ", 1)[1].split()
+        times[task.name] = (int(fields[11]) + int(fields[12])) / TICKS
+    return times
+
+
+def test_idle_streams_cost_nothing(start):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    # One thread computes, so that a second job waits and its streams have nothing to say.
+    elsd = start("--threads", 1, "--max-connections", STREAMS + 50)
+    running = elsd.job(num_images=8, num_inference_steps=5000, max_samples=None, outputs=["image"])
+    wait_until("it to run", lambda: elsd.get(f"/v1/jobs/{running['id']}", 200).json()["status"] == "running")
+    waiting = elsd.job(num_images=8, num_inference_steps=5000, max_samples=None, outputs=["image"])
+    request = f"GET /v1/jobs/{waiting['id']}/events HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    with contextlib.ExitStack() as stack:
+        streams = []
+        for _ in range(STREAMS):
+            stream = stack.enter_context(elsd.raw())
+            stream.sendall(request)
+            streams.append(stream)
+        for stream in streams:
+            text = b""
+            while b"event: state" not in text:
+                text += stream.recv(65536)
+        time.sleep(1)
+        before = cpu_of_threads(elsd.pid)
+        time.sleep(SECONDS)
+        after = cpu_of_threads(elsd.pid)
+        spent = sorted(after[t] - before[t] for t in before if t in after)
+        others = sum(spent[:-1])  # without the one that computes
+        print(f"{STREAMS} idle streams for {SECONDS} s: {others:.2f} s of processor time beside the computing thread")
+        assert others <= 0.02 * SECONDS
+        for job in (waiting, running):
+            elsd.delete(f"/v1/jobs/{job['id']}")
+        for stream in streams:
+            text = b""
+            while b"event: cancelled" not in text:
+                more = stream.recv(65536)
+                assert more
+                text += more
