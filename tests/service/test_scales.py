@@ -1,9 +1,11 @@
 """Locality scales under names: presets, which stay, and saved ones, which serve as `scales` and outlive the daemon."""
 import subprocess
 
+import numpy as np
 import pytest
 
 from daemon import ELS
+from tensors import write_bank
 
 PAIRS = {"t": [0.25, 0.5, 0.75], "p": [3, 5, 9]}
 
@@ -66,9 +68,17 @@ def test_names_that_are_none(elsd, name):
     assert elsd.request("PUT", f"/v1/scales/{name}", json=PAIRS).json()["code"] == "invalid_name"
 
 
-def test_auto_is_of_the_bank_alone(elsd):
-    body = {"scales": "auto", "num_inference_steps": 6, "max_samples": 16}
-    job = elsd.sample(**body)
+@pytest.fixture
+def tiny(start, tmp_path):
+    """A daemon with smooth 8×8 images: choosing scales takes a moment only."""
+    rough = np.random.default_rng(3).standard_normal((24, 1, 8, 8))
+    smooth = sum(np.roll(rough, (i, j), (2, 3)) for i in range(3) for j in range(3)) / 5
+    return start("--bank", f"tiny={write_bank(tmp_path / 'tiny.safetensors', np.clip(smooth, -1, 1))}")
+
+
+def test_auto_is_of_the_bank_alone(tiny):
+    body = {"scales": "auto", "num_inference_steps": 6, "seed": 7}
+    job = tiny.post("/v1/samples", 200, json=body).json()
     assert job["params"]["scales"] == "auto"
     scales = job["result"]["scales"]
     assert len(scales["t"]) == 20 and all(p % 2 == 1 for p in scales["p"]) and scales["p"] == sorted(scales["p"])
@@ -76,15 +86,16 @@ def test_auto_is_of_the_bank_alone(elsd):
     for step in job["result"]["steps"]:
         assert step["p"] == at[min(at, key=lambda t: (round(abs(t - step["t"]), 9), -t))]
     # The same as when they are given, and the same once more.
-    given = elsd.sample(**body | {"scales": scales})
-    again = elsd.post("/v1/samples", 200, json=job["params"]).json()
-    tensor = [elsd.get(f"{j['result']['tensors_url']}?name=images", 200).content for j in (job, given, again)]
+    given = tiny.post("/v1/samples", 200, json=body | {"scales": scales}).json()
+    again = tiny.post("/v1/samples", 200, json=job["params"]).json()
+    tensor = [tiny.get(f"{j['result']['tensors_url']}?name=images", 200).content for j in (job, given, again)]
     assert tensor[0] == tensor[1] == tensor[2]
 
 
-def test_auto_serves_levels_that_are_given(elsd):
+def test_auto_serves_levels_that_are_given(tiny):
     levels = [1 - (i / 30) ** 2 * 0.999 for i in range(31)]
-    job = elsd.sample(scales="auto", max_samples=12, num_inference_steps=30, noise_schedule={"alpha_bar": levels})
+    job = tiny.post("/v1/samples", 200, json={"scales": "auto", "num_inference_steps": 30,
+                                              "noise_schedule": {"alpha_bar": levels}}).json()
     assert 1 <= len(job["result"]["scales"]["t"]) <= 20
 
 
