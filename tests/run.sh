@@ -7,6 +7,8 @@
 #
 # Installs what the tests need, builds with AddressSanitizer and UBSan in build-tests/ and runs every suite
 # there; then builds a release with NDEBUG in build-tests-release/ and runs the suites that compute.
+# --long also kills the daemon a hundred times, lets 200 clients churn for ten minutes, fails every
+# allocation, fuzzes for 10 million executions, and runs what threads share under ThreadSanitizer.
 # The last line counts single tests (Check's and pytest's cases): N passed, N failed, N skipped.
 # Exit status 0 only when none failed.
 
@@ -23,6 +25,13 @@ TEST_PACKAGES=(
     python3-requests pyflakes3 shellcheck
 )
 RELEASE_SUITES=(--suite unit --suite golden --suite theory --suite browser)
+
+LONG_PACKAGES=(clang libclang-rt-14-dev)
+# What threads share: queue, pool, streams, reload, keys.
+THREAD_TESTS=(
+    queue pool events http job log quota store
+    service_idle service_keys service_life service_metrics service_reload
+)
 
 # The system's own Python has the packages above, whatever else the caller has in front.
 export PATH="/usr/bin:/bin:/usr/sbin:/sbin:$PATH"
@@ -82,8 +91,10 @@ need_browser() {
 need_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}"
 unpack_tools "$root/build-tools" prometheus nginx
 need_browser
+[ -z "${ELS_LONG:-}" ] || need_packages "${LONG_PACKAGES[@]}"
 
 built=yes
+builds=(build-tests build-tests-release)
 echo "== Sanitizer build (build-tests/)"
 build build-tests --buildtype=debugoptimized -Dtests=enabled -Dwerror=true \
     -Db_sanitize=address,undefined -Db_lundef=false || built=no
@@ -93,9 +104,17 @@ echo "== Release build with NDEBUG (build-tests-release/)"
 build build-tests-release --buildtype=release -Dtests=enabled -Dwerror=true || built=no
 [ "$built" = no ] || run build-tests-release "${RELEASE_SUITES[@]}"
 
+if [ -n "${ELS_LONG:-}" ]; then
+    echo "== ThreadSanitizer build (build-tsan/)"
+    builds+=(build-tsan)
+    build build-tsan --buildtype=debugoptimized -Dtests=enabled -Dwerror=true \
+        -Db_sanitize=thread -Db_lundef=false || built=no
+    [ "$built" = no ] || run build-tsan "${THREAD_TESTS[@]}"
+fi
+
 if [ "$built" = no ]; then
     echo "The build failed."
     echo "0 passed, 1 failed, 0 skipped"
     exit 1
 fi
-python3 "$root/tests/count.py" "$root/build-tests" "$root/build-tests-release"
+python3 "$root/tests/count.py" "${builds[@]/#/$root/}"

@@ -4,6 +4,7 @@
 # runs each for so many executions, from the corpus in the repository and what earlier runs found.
 #
 #     tests/fuzz/run.sh RUNS [TARGET…]      # RUNS executions of each target (default: all)
+#     tests/fuzz/run.sh --in-long-runs RUNS # the same for tests/run.sh: skipped unless ELS_LONG is set
 #
 # A finding is written to build-fuzz/crash-…, and the exit status is 1. The last line is the number of executions.
 
@@ -11,6 +12,13 @@ set -euo pipefail
 
 root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.." && pwd)
 dir=$root/build-fuzz
+if [ "${1:-}" = --in-long-runs ]; then
+    shift
+    if [ -z "${ELS_LONG:-}" ] || ! command -v clang >/dev/null; then
+        echo "skipped: fuzzing takes clang and tests/run.sh --long"
+        exit 77
+    fi
+fi
 runs=${1:?usage: tests/fuzz/run.sh RUNS [TARGET…]}
 shift
 export PATH="/usr/bin:/bin:$PATH" UBSAN_OPTIONS=print_stacktrace=1
