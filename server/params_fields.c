@@ -15,16 +15,31 @@
 
 #include "mem.h"
 
+struct beginning {
+    char *text;
+    size_t size, max;
+};
+
+/* For json_dump_callback: keeps what there is room for, and then ends the dump, for a value may be as long as the
+ * body. (json_dumpb leaves out whatever piece does not fit as a whole.) */
+static int keep_beginning(const char *piece, size_t size, void *user)
+{
+    struct beginning *b = user;
+    size_t room = b->max - b->size, n = size < room ? size : room;
+
+    memcpy(b->text + b->size, piece, n);
+    b->size += n;
+    return n < size ? -1 : 0;
+}
+
 const char *srv_value_text(const json_t *value, char out[SRV_VALUE_TEXT])
 {
     const size_t flags = JSON_ENCODE_ANY | JSON_COMPACT | JSON_ENSURE_ASCII;
-    size_t n = json_dumpb(value, out, SRV_VALUE_TEXT - 1, flags);
+    struct beginning b = {.text = out, .max = SRV_VALUE_TEXT - 1};
 
-    if (n >= SRV_VALUE_TEXT) {
-        n = SRV_VALUE_TEXT - 1;
-        memcpy(out + n - 3, "...", 3);
-    }
-    out[n] = '\0';
+    if (json_dump_callback(value, keep_beginning, &b, flags) < 0 && b.size == b.max)
+        memcpy(out + b.size - 3, "...", 3);
+    out[b.size] = '\0';
     return out;
 }
 
