@@ -111,7 +111,7 @@ bool srv_response_etag(struct srv_request *req, struct srv_response *res, const 
  */
 void srv_problem(struct srv_response *res, int status, const char *code, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
-/* Adds to `errors` of the problem begun before: a JSON pointer ("/scales/3", "#" for the whole) and
+/* Adds to `errors` of the problem begun before: a JSON pointer ("/scales/3", "" for the whole) and
  * a sentence. */
 void srv_problem_error(struct srv_response *res, const char *pointer, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

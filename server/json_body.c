@@ -114,7 +114,7 @@ json_t *srv_json_parse(const void *bytes, size_t size, struct srv_json_error *er
     json_error_t reason;
     json_t *json;
 
-    snprintf(error->pointer, sizeof(error->pointer), "#");
+    error->pointer[0] = '\0';
     if (is_blank(text, size)) {
         json = json_object();
         return json ? json : fail(error, 500, "out_of_memory", "The daemon is out of memory.");
@@ -136,7 +136,6 @@ json_t *srv_json_parse(const void *bytes, size_t size, struct srv_json_error *er
         json_decref(json);
         return fail(error, 422, "invalid_value", "The body is JSON, but must be an object.");
     }
-    error->pointer[0] = '\0';
     if (find_nul(json, error->pointer, sizeof(error->pointer))) {
         json_decref(json);
         return fail(error, 422, "invalid_value", "No text may hold the character U+0000.");

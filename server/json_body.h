@@ -20,7 +20,7 @@ struct srv_json_error {
     int status; /* 400: not JSON as we take it; 422: JSON, but no object; 500: out of memory */
     const char *code;
     char detail[320];
-    char pointer[128]; /* 422: where, as a JSON pointer; "#" for the whole */
+    char pointer[128]; /* 422: where, as a JSON pointer; "" for the whole */
 };
 
 /* A new reference to an object ({} for nothing but white space), or NULL and *error. */
