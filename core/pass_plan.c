@@ -11,7 +11,8 @@
 
 enum {
     MAX_CHAINS = 64,
-    MIN_ITEMS = 16, /* with fewer chains, rows are cut into bands */
+    CHAIN_GROUPS = 8, /* a chain's start costs about a tenth of a group */
+    MIN_ITEMS = 16,   /* with fewer chains, rows are cut into bands */
     MIN_BAND_ROWS = 4,
     MAX_BAND_PAIRS = 1 << 22, /* rows·W² of a band: one run of rows stays far below 50 ms */
 };
@@ -173,6 +174,8 @@ static int plan(struct els_pass *pass, int entropy)
 
     pass->groups = divide_up(e->num_images, pass->kernel->lanes);
     pass->chains = max_int(1, min_int(MAX_CHAINS, (int)(ELS_PARTS_BYTES / 4 / image)));
+    if (pass->groups < pass->chains * CHAIN_GROUPS)
+        pass->chains = max_int(min_int(pass->chains, MIN_ITEMS), divide_up(pass->groups, CHAIN_GROUPS));
     if (pass->groups < pass->chains)
         pass->chains = (int)pass->groups;
     /* As if the entropy were wanted: asking for it must not change x̂0. */
