@@ -8,6 +8,7 @@
 int cli_sample(int argc, char **argv);
 int cli_denoise(int argc, char **argv);
 int cli_mosaic(int argc, char **argv);
+int cli_bench(int argc, char **argv);
 int cli_calibrate(int argc, char **argv);
 int cli_compare(int argc, char **argv);
 int cli_bank_import(int argc, char **argv);

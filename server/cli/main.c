@@ -22,6 +22,7 @@ static const struct subcommand subcommands[] = {
     {NULL, "mosaic", cli_mosaic, "where the pixels of a sampled image come from"},
     {NULL, "calibrate", cli_calibrate, "a network's locality scales from its trajectories"},
     {NULL, "compare", cli_compare, "a network's images against the theory's"},
+    {NULL, "bench", cli_bench, "what the engine costs on this machine"},
     {"bank", "import", cli_bank_import, "make a bank from a data set"},
     {"bank", "info", cli_bank_info, "what a bank holds"},
     {"bank", "sheet", cli_bank_sheet, "a contact sheet of a bank's images"},

@@ -537,6 +537,19 @@ def test_denoising_that_cannot_be(args, says, bank, noisy, tmp_path):
     refused("denoise", "--bank", bank, "-x", "x.npy", "-o", "out.npy", *args, status=1, says=says, cwd=tmp_path)
 
 
+# ---- bench ----
+
+def test_bench_measures_every_kernel():
+    figures = json.loads(els("bench", "--quick", "--json").stdout)
+    rows = figures["kernels"]
+    assert figures["cpu"] and rows[0]["kernel"] == "c"
+    for name in {row["kernel"] for row in rows}:
+        mine = [row for row in rows if row["kernel"] == name]
+        assert [(row["channels"], row["p"]) for row in mine] == [
+            (c, p) for c, last in ((1, 15), (3, 17)) for p in (3, 5, 7, 11, last)]
+        assert all(row["ns_per_pair"] > 0 and row["us_per_image"] > 0 for row in mine)
+
+
 # ---- bank ----
 
 def test_bank_list_and_builtin_info():
