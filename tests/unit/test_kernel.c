@@ -1,0 +1,190 @@
+/*
+ * The kernels from inside: each is given buffers of exactly the size it asked for, between canaries,
+ * and walks random shapes: 1 to 4 channels, one pixel up, no squares, windows beyond the image, groups
+ * that are not full. Nothing outside the buffers may change, whatever they held before must not
+ * matter, and the sums must be those of the C kernel.
+ *
+ * Tolerance: x̂0 of one group within 1e-4 of the C kernel's, as in test_engine.c; measured: printed.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "kernel.h"
+#include "mem.h"
+#include "noise.h"
+#include "pass_internal.h"
+#include "unit.h"
+
+enum { CANARY = 256, CASES = 120 };
+
+static uint64_t step(uint64_t *state)
+{
+    *state = *state * 6364136223846793005u + 1442695040888963407u;
+    return *state >> 33;
+}
+
+/* `size` bytes between two canaries, all of them holding `fill`. */
+struct fenced {
+    uint8_t *block;
+    size_t size;
+};
+
+static struct fenced fence(size_t size, int fill)
+{
+    struct fenced f = {els_alloc_aligned(size + 2 * CANARY, 1), size};
+
+    ck_assert_ptr_nonnull(f.block);
+    memset(f.block, 0xa5, size + 2 * CANARY);
+    memset(f.block + CANARY, fill, size);
+    return f;
+}
+
+static void *inside(struct fenced f)
+{
+    return f.block + CANARY;
+}
+
+static void check_fence(struct fenced f, const char *what)
+{
+    for (size_t i = 0; i < CANARY; i++) {
+        ck_assert_msg(f.block[i] == 0xa5, "%s: byte −%zu was written", what, CANARY - i);
+        ck_assert_msg(f.block[CANARY + f.size + i] == 0xa5, "%s: byte %zu past the end was written",
+                      what, i);
+    }
+    free(f.block);
+}
+
+struct problem {
+    struct els_bank *bank;
+    struct els_evaluation e;
+    float x[4 * 24 * 24];
+    int64_t images[ELS_MAX_LANES];
+    int p;
+};
+
+static void random_problem(struct problem *q, uint64_t *state)
+{
+    struct els_shape shape = {1 + (int)(step(state) % 4), 1 + (int)(step(state) % 24),
+                              1 + (int)(step(state) % 24)};
+    int64_t num_images = 1 + (int64_t)(step(state) % 8);
+    size_t count = (size_t)num_images * els_shape_values(shape);
+    static const double betas[] = {0.01, 0.1, 0.4, 0.9};
+    static const enum els_machine machines[] = {ELS_MACHINE_LS, ELS_MACHINE_ELS, ELS_MACHINE_BBELS};
+    _cleanup_(els_freep) uint8_t *u8 = els_alloc_array(count, 1);
+    struct els_bank_parts parts = {.name = "random", .shape = shape, .num_images = num_images,
+                                   .dtype = ELS_U8, .images = u8};
+    struct els_noise noise;
+
+    memset(q, 0, sizeof(*q));
+    for (size_t i = 0; i < count; i++)
+        u8[i] = step(state) % 3 ? (uint8_t)step(state) : 0;
+    ck_assert_int_eq(els_bank_new(&q->bank, &parts, NULL), 0);
+    q->e = (struct els_evaluation){
+        .bank = q->bank,
+        .images = q->images,
+        .num_images = num_images,
+        .machine = machines[step(state) % 3],
+        .candidates = step(state) % 2 ? ELS_CANDIDATES_WRAPPED : ELS_CANDIDATES_VALID,
+        .num_p = 1,
+        .p = &q->p,
+        .beta = betas[step(state) % 4],
+        .batch = 1,
+        .x = q->x,
+    };
+    q->e.alpha_bar = 1 - q->e.beta;
+    q->p = 1 + 2 * (int)(step(state) % 16);
+    while (els_machine_check_p(q->e.machine, shape, q->p, NULL) < 0)
+        q->p -= 2;
+    for (int64_t i = 0; i < num_images; i++)
+        q->images[i] = i;
+    els_noise_init(&noise, ELS_NOISE_NUMPY, step(state));
+    els_noise_randn(&noise, q->x, els_shape_values(shape));
+}
+
+/* One group through every call of the kernel; returns Σ v / Σ s over all images per pixel and channel. */
+static void run_group(const struct els_kernel *k, const struct els_sweep *s,
+                      const struct problem *q, int fill, double *x0)
+{
+    size_t pixels = (size_t)s->shape.h * (size_t)s->shape.w;
+    size_t lanes = (size_t)k->lanes, slots = (size_t)s->slots;
+    struct fenced query = fence(k->query_bytes(s), fill), group = fence(k->group_bytes(s), fill);
+    struct fenced work = fence(k->work_bytes(s), fill);
+    struct fenced sums = fence(pixels * slots * lanes * sizeof(float), 0);
+    struct fenced m = fence(pixels * sizeof(double), 0), floor = fence(pixels * sizeof(int64_t), 0);
+    struct fenced total = fence(pixels * sizeof(double), 0);
+    struct els_lanes l = {inside(m), inside(sums), inside(floor), inside(total)};
+
+    for (size_t i = 0; i < pixels; i++) {
+        l.m[i] = l.log_total[i] = -INFINITY;
+        l.floor[i] = ELS_NO_FLOOR;
+    }
+    k->prepare_query(s, q->x, inside(query));
+    k->prepare_group(s, q->images, (int)q->e.num_images, inside(group));
+    if (k->begin)
+        k->begin(s, inside(query), inside(group), inside(work), &l);
+    for (int r = 0; r < s->rows.count; r++)
+        k->sweep_windows(s, &s->rows.run[r], inside(query), inside(group), inside(work), &l);
+    for (size_t i = 0; i < pixels; i++)
+        for (size_t c = 0; c < (size_t)s->shape.c; c++) {
+            const float *sum = l.sum + i * slots * lanes;
+            double v = 0, weight = 0;
+
+            for (size_t lane = 0; lane < (size_t)q->e.num_images; lane++) {
+                weight += (double)sum[lane];
+                v += (double)sum[(1 + c) * lanes + lane];
+            }
+            x0[i * (size_t)s->shape.c + c] = v / weight / 127.5;
+        }
+    check_fence(query, "query");
+    check_fence(group, "group");
+    check_fence(work, "work");
+    check_fence(sums, "sums");
+    check_fence(m, "m");
+    check_fence(floor, "floor");
+    check_fence(total, "log_total");
+}
+
+/* The sweep of all rows: a pass would cut them into bands. */
+static void whole_sweep(const struct els_pass *pass, const struct els_evaluation *e,
+                        struct els_sweep *s)
+{
+    *s = pass->sweep[0];
+    s->band_from = 0;
+    s->band_to = s->shape.h;
+    ck_assert_int_eq(els_runs_new(&s->rows, e->machine, e->candidates, s->shape.h, s->r, 0,
+                                  s->shape.h), 0);
+}
+
+START_TEST(test_kernel_keeps_to_its_buffers)
+{
+    static double mine[4 * 24 * 24], again[4 * 24 * 24], reference[4 * 24 * 24];
+    uint64_t state = 11;
+    double worst = 0;
+
+    for (int round = 0; round < CASES; round++) {
+        struct problem q;
+        struct els_pass *pass = NULL;
+        struct els_sweep s;
+        size_t values;
+
+        random_problem(&q, &state);
+        values = els_shape_values(els_bank_info(q.bank)->shape);
+        ck_assert_int_eq(els_pass_new(&pass, &q.e, 0), 0);
+        whole_sweep(pass, &q.e, &s);
+        run_group(els_kernel_chosen(), &s, &q, 0x00, mine);
+        run_group(els_kernel_chosen(), &s, &q, 0xff, again);
+        run_group(&els_kernel_c, &s, &q, 0xff, reference);
+        ck_assert_mem_eq(mine, again, values * sizeof(*mine));
+        for (size_t i = 0; i < values; i++)
+            worst = fmax(worst, fabs(mine[i] - reference[i]));
+        ck_assert_msg(worst <= 1e-4, "round %d: %s differs from c by %g", round,
+                      els_engine_kernel(), worst);
+        els_runs_deinit(&s.rows);
+        els_pass_free(pass);
+        els_bank_unref(q.bank);
+    }
+    printf("%s: %d cases, within %.2g of c (allowed 1e-4)\n", els_engine_kernel(), CASES, worst);
+}
+END_TEST
+
+UNIT_MAIN_PER_KERNEL("kernel", test_kernel_keeps_to_its_buffers)
