@@ -117,19 +117,6 @@ static struct els_calibration_spec spec_of(const struct srv_params *p)
     return spec;
 }
 
-static json_t *p_json(const struct srv_params *p)
-{
-    json_t *list = json_array();
-
-    for (int k = 0; list && k < p->num_p; k++) {
-        if (json_array_append_new(list, json_integer(p->p[k])) < 0) {
-            json_decref(list);
-            list = NULL;
-        }
-    }
-    return list;
-}
-
 /* The curves are told as text: that bounds them. */
 static void settle_size(struct srv_reading *r)
 {
@@ -170,7 +157,7 @@ static void settle(struct srv_reading *r)
 
     if (p->num_p == 0 && r->faults->count == 0)
         p->num_p = els_calibration_default_p(p->p, p->shape);
-    srv_resolve(r, "p", p_json(p));
+    srv_resolve(r, "p", srv_p_json(p));
     p->num_steps = p->num_t;
     p->depth = p->num_p;
     if (r->faults->count == 0 && !p->eps == !p->x0)
@@ -297,7 +284,7 @@ static int write_schedule(struct els_buffer *out, const char *name, const struct
 /* {"t":[…],"p":[…]: what the curves are over. */
 static int write_head(struct els_buffer *out, const struct srv_params *p)
 {
-    json_t *t = srv_numbers_json(p->t, (size_t)p->num_t), *list = p_json(p);
+    json_t *t = srv_numbers_json(p->t, (size_t)p->num_t), *list = srv_p_json(p);
     json_t *json = json_pack("{s:o, s:o, s:s, s:s, s:s?}", "t", t, "p", list, "metric",
                              els_calibration_metric_name((enum els_calibration_metric)p->metric), "fit",
                              els_calibration_fit_name((enum els_calibration_fit)p->fit), "saved_as",

@@ -47,11 +47,20 @@ static int read_x(struct srv_reading *r, const struct srv_field *f, const json_t
     return r->params->x ? 0 : ELS_EINVAL;
 }
 
+static double alpha_bar_of(const struct srv_params *p)
+{
+    return p->t ? els_schedule_alpha_bar(p->spec.noise_schedule, *p->t) : *p->level;
+}
+
+static double beta_of(const struct srv_params *p)
+{
+    return p->t ? els_schedule_beta(p->spec.noise_schedule, *p->t) : 1 - *p->level;
+}
+
 /* The noise level: of t and the schedule, or given. */
 static void settle_level(struct srv_reading *r)
 {
     struct srv_params *p = r->params;
-    enum els_schedule schedule = p->spec.noise_schedule;
     double alpha_bar, beta;
 
     if (r->faults->count > 0)
@@ -60,8 +69,8 @@ static void settle_level(struct srv_reading *r)
         srv_fault(r->faults, "/t", "Give either t or alpha_bar, and not both.");
         return;
     }
-    alpha_bar = p->t ? els_schedule_alpha_bar(schedule, *p->t) : *p->level;
-    beta = p->t ? els_schedule_beta(schedule, *p->t) : 1 - *p->level;
+    alpha_bar = alpha_bar_of(p);
+    beta = beta_of(p);
     if (!(alpha_bar > 0 && beta >= ELS_MIN_BETA_ALONE))
         srv_fault(r->faults, p->t ? "/t" : "/alpha_bar",
                   "The noise level has alpha_bar = %.9g and beta = %.3g; alpha_bar must be above 0 and beta at least %g.",
@@ -73,25 +82,20 @@ static void settle_p(struct srv_reading *r)
 {
     struct srv_params *p = r->params;
     struct els_error err = {0};
-    json_t *list = json_array();
 
     if (!els_machine_uses_p(p->spec.machine)) {
         p->num_p = 0;
         srv_resolve(r, "p", json_null());
-        json_decref(list);
         return;
     }
     if (p->num_p == 0 && r->faults->count == 0)
         srv_fault(r->faults, "/p", "p is missing; the machine %s takes one odd whole number or a list of 1 to %d.",
                   els_machine_name(p->spec.machine), ELS_MAX_P_COUNT);
-    for (int k = 0; k < p->num_p && r->faults->count == 0; k++) {
+    for (int k = 0; k < p->num_p && r->faults->count == 0; k++)
         if (els_machine_check_p(p->spec.machine, p->shape, p->p[k], &err) < 0)
             srv_fault(r->faults, "/p", "%s", err.message);
-        else if (json_array_append_new(list, json_integer(p->p[k])) < 0)
-            srv_fault_memory(r->faults);
-    }
     p->depth = p->num_p > 0 ? p->num_p : 1;
-    srv_resolve(r, "p", list);
+    srv_resolve(r, "p", srv_p_json(p));
 }
 
 static void settle_selection(struct srv_reading *r)
@@ -181,16 +185,6 @@ static double certified_error(const struct srv_run *run)
     return ((const struct denoising *)run->work)->certified_error;
 }
 
-static double alpha_bar_of(const struct srv_params *p)
-{
-    return p->t ? els_schedule_alpha_bar(p->spec.noise_schedule, *p->t) : *p->level;
-}
-
-static double beta_of(const struct srv_params *p)
-{
-    return p->t ? els_schedule_beta(p->spec.noise_schedule, *p->t) : 1 - *p->level;
-}
-
 /* The answer [K,B,…] into the kept tensors [B,K,…], and what follows from x̂0. */
 static void keep(struct srv_run *run, const float *x0, const float *entropy)
 {
@@ -248,13 +242,10 @@ static int step(struct srv_run *run, struct els_pool *pool, const struct els_wat
 static int finish(struct srv_run *run, struct els_pool *pool, struct els_error *err)
 {
     const struct srv_params *p = run->job->params;
-    json_t *scales = p->num_p > 0 ? json_array() : json_null(), *json;
+    json_t *json = json_pack("{s:o, s:o, s:f, s:f, s:o}", "p", p->num_p > 0 ? srv_p_json(p) : json_null(), "t",
+                             p->t ? json_real(*p->t) : json_null(), "alpha_bar", alpha_bar_of(p), "beta", beta_of(p),
+                             "tensors_url", json_sprintf("/v1/jobs/%s/tensors", run->job->record.id));
 
-    for (int k = 0; k < p->num_p; k++)
-        json_array_append_new(scales, json_integer(p->p[k]));
-    json = json_pack("{s:o, s:o, s:f, s:f, s:o}", "p", scales, "t", p->t ? json_real(*p->t) : json_null(),
-                     "alpha_bar", alpha_bar_of(p), "beta", beta_of(p), "tensors_url",
-                     json_sprintf("/v1/jobs/%s/tensors", run->job->record.id));
     run->result = els_json_text(json, JSON_COMPACT);
     json_decref(json);
     return run->result ? 0 : els_fail(err, ELS_ENOMEM, NULL, "There is no memory for the result.");

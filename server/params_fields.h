@@ -112,6 +112,8 @@ int srv_read_levels(struct srv_reading *r, const struct srv_field *f, const json
 int srv_read_p(struct srv_reading *r, const struct srv_field *f, const json_t *value);
 /* Numbers as a JSON list, for the resolved object; NULL when out of memory. */
 json_t *srv_numbers_json(const double *values, size_t n);
+/* The scales params->p in the same way. */
+json_t *srv_p_json(const struct srv_params *p);
 
 /* ---- for the settle() of kinds (params.c) ---- */
 

@@ -27,6 +27,19 @@ json_t *srv_numbers_json(const double *values, size_t n)
     return list;
 }
 
+json_t *srv_p_json(const struct srv_params *p)
+{
+    json_t *list = json_array();
+
+    for (int k = 0; list && k < p->num_p; k++) {
+        if (json_array_append_new(list, json_integer(p->p[k])) < 0) {
+            json_decref(list);
+            list = NULL;
+        }
+    }
+    return list;
+}
+
 /* ---- one number ---- */
 
 /* A number of [min,max] in a new array of one, or null and NULL. */
