@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-KINDS = {"U8": "|u1", "I32": "<i4", "I64": "<i8", "F32": "<f4"}
+KINDS = {"U8": "|u1", "I32": "<i4", "I64": "<i8", "F32": "<f4", "F64": "<f8"}
 
 
 def write_safetensors(tensors, metadata=None):

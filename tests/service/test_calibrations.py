@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from daemon import SHARED, Daemon
-from tensors import SAFETENSORS, inside, npy, pack, unpack, write_bank
+from formats import read_npy, read_safetensors
+from tensors import SAFETENSORS, inside, pack, write_bank
 
 SHAPE = (1, 8, 8)
 S, T = 3, 4
@@ -28,7 +29,7 @@ def trajectory(elsd):
     x0 = np.empty_like(xt)
     for i, t in enumerate(TIMES):
         body = pack({"x": xt[:, i]}, params={"bank": "tiny", "t": t, "p": truth[t], "outputs": ["x0", "eps"]})
-        got, _ = unpack(elsd.post("/v1/denoise", 200, data=body,
+        got, _ = read_safetensors(elsd.post("/v1/denoise", 200, data=body,
                                   headers={"Content-Type": SAFETENSORS, "Accept": SAFETENSORS}).content)
         eps[:, i], x0[:, i] = got["eps"][0], got["x0"][0]
     return {"t": np.array(TIMES, np.float32), "xt": xt, "eps": eps, "x0": x0, "truth": truth}
@@ -58,8 +59,9 @@ def test_a_machine_finds_its_own_scales(elsd, trajectory):
         assert list(zip(result[name]["t"], result[name]["p"])) == by_t
     # The definitions, from denoise's own numbers.
     i = 2
-    got, _ = unpack(elsd.post("/v1/denoise", 200, headers={"Content-Type": SAFETENSORS, "Accept": SAFETENSORS}, data=pack(
-        {"x": trajectory["xt"][:, i]}, params={"bank": "tiny", "t": TIMES[i], "p": [3, 5, 7], "outputs": ["eps"]})).content)
+    body = pack({"x": trajectory["xt"][:, i]}, params={"bank": "tiny", "t": TIMES[i], "p": [3, 5, 7], "outputs": ["eps"]})
+    got, _ = read_safetensors(elsd.post("/v1/denoise", 200, data=body,
+                                        headers={"Content-Type": SAFETENSORS, "Accept": SAFETENSORS}).content)
     a, b = got["eps"].reshape(3, S, -1).astype(float), trajectory["eps"][:, i].reshape(S, -1).astype(float)
     dot = (a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)
     assert cosine[:, i] == pytest.approx(dot.T, abs=1e-5)
@@ -143,7 +145,7 @@ def network(elsd):
     seeds = [5, 6, 7, 8]
     job = elsd.post("/v1/samples", 200, json={"bank": "tiny", "num_inference_steps": 5, "scales": 3, "seed": 5,
                                               "num_images": 4}).json()
-    images = npy(elsd.get(f"{job['result']['tensors_url']}?name=images", 200).content)
+    images = read_npy(elsd.get(f"{job['result']['tensors_url']}?name=images", 200).content)
     return seeds, images + np.random.default_rng(1).normal(0, 0.3, images.shape).astype(np.float32), images
 
 
@@ -152,11 +154,11 @@ def test_a_comparison_is_the_definitions(elsd, network):
     job = compare(elsd, {"images": images}, seeds=seeds)
     assert job["kind"] == "comparison" and job["seeds"] == seeds
     result = job["result"]
-    tensors, _ = unpack(elsd.get(result["tensors_url"], 200).content)
+    tensors, _ = read_safetensors(elsd.get(result["tensors_url"], 200).content)
     assert (tensors["images"] == own).all()
     ideal = elsd.post("/v1/samples", 200, json={"bank": "tiny", "machine": "is", "num_inference_steps": 5, "seed": 5,
                                                 "num_images": 4}).json()
-    assert (npy(elsd.get(f"{ideal['result']['tensors_url']}?name=images", 200).content) == tensors["ideal"]).all()
+    assert (read_npy(elsd.get(f"{ideal['result']['tensors_url']}?name=images", 200).content) == tensors["ideal"]).all()
     for k, told in enumerate(result["images"]):
         assert (told["index"], told["seed"]) == (k, seeds[k])
         clamped = np.clip(images[k], -1, 1)
@@ -189,7 +191,7 @@ def test_seeds_in_any_order_and_noise(elsd, network):
         assert told["pearson_r"] == straight["result"]["images"][k]["pearson_r"]
     made = elsd.post("/v1/samples", 200, json={"bank": "tiny", "num_inference_steps": 5, "scales": 3, "seed": 5,
                                                "num_images": 4, "outputs": ["xt"]}).json()
-    noise = npy(elsd.get(f"{made['result']['tensors_url']}?name=xt", 200).content)[:, 0]
+    noise = read_npy(elsd.get(f"{made['result']['tensors_url']}?name=xt", 200).content)[:, 0]
     told = compare(elsd, {"images": images, "x_T": noise}, noise="x_T")["result"]
     assert [i["pearson_r"] for i in told["images"]] == [i["pearson_r"] for i in straight["result"]["images"]]
     assert told["images"][0]["seed"] is None

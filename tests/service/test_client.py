@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from daemon import ELS, Daemon
-from tensors import pack, unpack
+from formats import read_safetensors
+from tensors import pack
 
 SOURCE = pathlib.Path(os.environ["ELS_SOURCE_DIR"]) / "web" / "els.py"
 QUICK = {"bank": "digits", "max_samples": 20, "num_inference_steps": 4, "scales": 3, "seed": 7}
@@ -46,7 +47,7 @@ def test_sample(client, elsd):
     assert job.xt.shape == (2, 4, 1, 32, 32) and job.entropy.shape == (2, 3, 32, 32)
     assert job.seeds == [7, 8] and [s["p"] for s in job.steps] == [3, 3, 3]
     assert (job.xt[:, -1] == job.images).all()
-    other = unpack(elsd.get(job.result["tensors_url"], 200).content)[0]
+    other = read_safetensors(elsd.get(job.result["tensors_url"], 200).content)[0]
     assert {k: v.shape for k, v in job.tensors.items()} == {k: v.shape for k, v in other.items()}
     assert size(job._repr_png_()) == (66 * 7, 32 * 7)
     assert size(job.film()._repr_png_())[0] > 3 * 32
@@ -178,7 +179,7 @@ def test_containers_are_those_of_others(els):
     arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array([1, -2]), "c": np.uint8([[7]]),
               "d": np.float64(0.5), "e": np.int32([3])}
     ours = els.write_safetensors(arrays, {"params": "{}"})
-    for reader, content in ((unpack, ours), (els.read_safetensors, pack(arrays, params="{}"))):
+    for reader, content in ((read_safetensors, ours), (els.read_safetensors, pack(arrays, params="{}"))):
         back, metadata = reader(content)
         assert metadata == {"params": "{}"}
         for name, array in arrays.items():

@@ -1,12 +1,12 @@
 """POST /v1/denoise: one evaluation, several scales, against the definitions; what it refuses, and by which name."""
-import io
 import struct
 
 import numpy as np
 import pytest
 
 from daemon import Daemon
-from tensors import SAFETENSORS, denoised, inside, npy, outside, pack, posterior, unpack, write_bank
+from formats import read_npy, read_safetensors
+from tensors import SAFETENSORS, denoised, inside, outside, pack, posterior, write_bank
 
 SHAPE = (2, 7, 6)
 
@@ -38,7 +38,7 @@ def test_the_definitions(elsd, bank, x, machine, candidates):
     alpha_bar, scales = 0.6, [1, 3, 5]
     body = {"bank": "tiny", "machine": machine, "candidates": candidates, "alpha_bar": alpha_bar, "p": scales,
             "outputs": ["x0", "eps", "score", "entropy"]}
-    got, metadata = unpack(post(elsd, {"x": x}, body, Accept=SAFETENSORS).content)
+    got, metadata = read_safetensors(post(elsd, {"x": x}, body, Accept=SAFETENSORS).content)
     assert {k: v.shape for k, v in got.items()} == {
         "x0": (3, 3, *SHAPE), "eps": (3, 3, *SHAPE), "score": (3, 3, *SHAPE), "entropy": (3, 3, *SHAPE[1:])}
     for k, p in enumerate(scales):
@@ -65,7 +65,7 @@ def test_json_in_and_out(elsd, x):
     # The same from the job, as a file and as a picture; and from its parameters.
     again = elsd.get(f"/v1/jobs/{job['id']}", 200).json()
     assert again["result"] == result
-    assert (npy(elsd.get(f"{result['tensors_url']}?name=x0", 200).content) == outside(result["x0"])).all()
+    assert (read_npy(elsd.get(f"{result['tensors_url']}?name=x0", 200).content) == outside(result["x0"])).all()
     assert elsd.get(f"/v1/jobs/{job['id']}", 200, headers={"Accept": "image/png"}).content[:4] == b"\x89PNG"
     repeated = elsd.post("/v1/denoise", 200, json=job["params"]).json()
     assert repeated["result"]["x0"] == result["x0"]
@@ -76,8 +76,8 @@ def test_json_in_and_out(elsd, x):
 
 def test_one_image_and_float64(elsd, x):
     body = {"bank": "tiny", "t": 0.4, "p": [3]}
-    one = npy(post(elsd, {"x": x[0]}, body, Accept="application/x-npy").content)
-    wide = npy(post(elsd, {"x": x.astype(np.float64)}, body, Accept="application/x-npy").content)
+    one = read_npy(post(elsd, {"x": x[0]}, body, Accept="application/x-npy").content)
+    wide = read_npy(post(elsd, {"x": x.astype(np.float64)}, body, Accept="application/x-npy").content)
     assert one.shape == (1, 1, *SHAPE) and (wide[:, :1] == one).all()
 
 
@@ -99,7 +99,7 @@ def test_large_results_stay_outside(elsd):
     body = {"bank": "digits", "max_samples": 1, "t": 0.5, "p": list(range(3, 63, 2)), "x": "noisy"}
     job = post(elsd, {"noisy": x}, body).json()
     assert job["params"]["x"] == "noisy" and job["result"]["x0"] is None
-    assert npy(elsd.get(job["result"]["tensors_url"] + "?name=x0", 200).content).shape == (30, 32, 1, 32, 32)
+    assert read_npy(elsd.get(job["result"]["tensors_url"] + "?name=x0", 200).content).shape == (30, 32, 1, 32, 32)
 
 
 GOOD = {"bank": "tiny", "t": 0.5, "p": 3}
@@ -152,8 +152,6 @@ def test_containers_that_are_none(elsd):
 
 
 def test_npy_that_is_none(elsd):
-    out = io.BytesIO()
-    np.save(out, ONE)
     good = inside(ONE)
     for value in ({"npy_base64": good["npy_base64"][:-8]}, {"npy_base64": "####"}, {"npy": 3}, 7, ["x"], "x",
                   {"npy_base64": good["npy_base64"], "shape": [1]}):

@@ -2,7 +2,9 @@
 import numpy as np
 import pytest
 
-from tensors import npy, posterior, read_png, unpack, write_bank
+from daemon import Daemon
+from formats import read_npy, read_png, read_safetensors
+from tensors import posterior, write_bank
 
 SHAPE = (2, 7, 6)
 
@@ -17,7 +19,6 @@ def bank(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def elsd(bank, tmp_path_factory):
-    from daemon import Daemon
     with Daemon(tmp_path_factory.mktemp("elsd"), "--bank", f"tiny={bank[0]}", "--bank", "digits=digits") as daemon:
         yield daemon
 
@@ -44,7 +45,7 @@ def test_every_step_is_the_definitions(elsd, bank, machine):
     job = elsd.post("/v1/samples", 200, json=BODY | {"machine": machine, "mosaic_top": top,
                                                      "outputs": ["xt", "mosaic"]}).json()
     assert job["params"]["outputs"] == ["xt", "entropy", "mosaic"]
-    xt = npy(elsd.get(f"{job['result']['tensors_url']}?name=xt", 200).content)
+    xt = read_npy(elsd.get(f"{job['result']['tensors_url']}?name=xt", 200).content)
     h, w = SHAPE[1:]
     for step in job["result"]["steps"]:
         for index in range(2):
@@ -113,7 +114,8 @@ def test_maps_are_pictures_of_it(elsd, machine):
     region = np.array(got["region"]).reshape(h, w)
     image, row, column = (np.array(got["candidates"][k]).reshape(h, w, -1)[..., 0] for k in ("image", "row", "column"))
     entropy = np.array(got["entropy"]).reshape(h, w)
-    maps = {name: read_png(elsd.get(f"{url}/{name}?step=1", 200).content) for name in ("region", "source", "entropy")}
+    maps = {name: read_png(elsd.get(f"{url}/{name}?step=1", 200).content).pixels
+            for name in ("region", "source", "entropy")}
     assert all(m.shape == (h, w, 3) for m in maps.values())
     # One colour per origin; of neighbouring regions hardly two have the same.
     down, right = row - np.arange(h)[:, None], column - np.arange(w)
@@ -133,13 +135,14 @@ def test_maps_are_pictures_of_it(elsd, machine):
     # What lies in place is grey.
     still = (down == 0) & (right == 0)
     assert (np.ptp(maps["source"][still].astype(int), axis=-1) <= 2).all()
-    assert (read_png(elsd.get(f"{url}/region?step=1&zoom=3", 200).content) == maps["region"].repeat(3, 0).repeat(3, 1)).all()
+    larger = read_png(elsd.get(f"{url}/region?step=1&zoom=3", 200).content).pixels
+    assert (larger == maps["region"].repeat(3, 0).repeat(3, 1)).all()
     elsd.problem("GET", f"{url}/colour", 404, "map_not_found")
 
 
 def test_tensors_and_json_agree(elsd):
     job = elsd.post("/v1/samples", 200, json=BODY | {"outputs": ["mosaic", "final_mosaic"]}).json()
-    tensors, _ = unpack(elsd.get(job["result"]["tensors_url"], 200).content)
+    tensors, _ = read_safetensors(elsd.get(job["result"]["tensors_url"], 200).content)
     h, w = SHAPE[1:]
     assert {k: (v.dtype.name, v.shape) for k, v in tensors.items()} == {
         "entropy": ("float32", (2, 3, h, w)),
@@ -161,7 +164,7 @@ def test_tensors_and_json_agree(elsd):
 def test_findings(elsd, bank, machine):
     """Local consistency: the last step's P and candidates, a = 1, within 0.02; the nearest of all translations."""
     job = elsd.post("/v1/samples", 200, json=BODY | {"machine": machine, "outputs": ["final_mosaic"]}).json()
-    images = npy(elsd.get(f"{job['result']['tensors_url']}?name=images", 200).content).astype(float)
+    images = read_npy(elsd.get(f"{job['result']['tensors_url']}?name=images", 200).content).astype(float)
     known = bank[1].astype(float)
     for x, told in zip(images, job["result"]["images"]):
         # At a = 1 and next to no noise all weight is on the nearest patch.
