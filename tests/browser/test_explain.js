@@ -120,3 +120,16 @@ test("the sources of an earlier step are found when asked for", async () => {
     String(step.candidates.image[pixel.at * step.top]));
   await shut(page);
 });
+
+test("of a large bank the sources are looked for when asked for", async () => {
+  const page = await open(`${daemon.url}/?num_inference_steps=3&scales=3&machine=ls&seed=6`);
+  await make(page);
+  assert.ok(await page.isVisible("#sheet"));
+  const drawn = await page.evaluate(() => document.querySelector("#picture").toDataURL());
+  await page.click("#explain-it");
+  await explained(page);
+  assert.equal(await page.inputValue("#seed"), "6");
+  assert.ok(await page.isVisible("#origin"));
+  assert.equal(await page.evaluate(() => document.querySelector("#picture").toDataURL()), drawn, "the same picture again");
+  await shut(page);
+});

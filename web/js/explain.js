@@ -28,8 +28,8 @@ export class Explain {
   #timer = 0;
   #serial = 0;
 
-  /* on.leading(image): a picture that the one on screen owes most to. on.every(): the reader wants the sources of every
-   * step. on.announce(text). */
+  /* on.leading(image): a picture that the one on screen owes most to. on.wanted(output): the reader wants the picture made
+   * again with final_mosaic, or mosaic for the sources of every step. on.announce(text). */
   constructor(caps, frames, marks, on) {
     this.#caps = caps;
     this.#frames = frames;
@@ -39,7 +39,8 @@ export class Explain {
       byId(id).hidden = !caps.outputs.includes("final_mosaic");
     for (const view of ["bank", "patch"])
       byId(`source-${view}`).addEventListener("click", () => this.#view(view));
-    byId("explain-steps").addEventListener("click", () => this.#on.every());
+    byId("explain-steps").addEventListener("click", () => this.#on.wanted("mosaic"));
+    byId("explain-it").addEventListener("click", () => this.#on.wanted("final_mosaic"));
     byId("sheet").addEventListener("load", () => { byId("sheet").hidden = false; });
   }
 
@@ -67,6 +68,7 @@ export class Explain {
     clearTimeout(this.#timer);
     this.#job = this.#mosaic = null;
     this.#marks.mosaic(null);
+    byId("explain-it").classList.add("off");
     for (const view of ["source-bank", "source-patch"])
       byId(view).disabled = true;
     this.#view("bank");
@@ -75,8 +77,10 @@ export class Explain {
   /* The viewer shows a finished job. */
   show(job, place) {
     const every = kept(job, "mosaic");
-    if (!every && !kept(job, "final_mosaic"))
+    if (!every && !kept(job, "final_mosaic")) {
+      byId("explain-it").classList.toggle("off", !this.#caps.outputs.includes("final_mosaic"));
       return;
+    }
     const step = every ? place.step : job.result.steps.length;
     const serial = ++this.#serial;
     const first = this.#job?.id !== job.id;

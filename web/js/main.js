@@ -20,7 +20,8 @@ import { copies, curlOf, jsonOf, offer, pythonOf, watchDownloads } from "./take.
 import { kept, Viewer } from "./viewer.js";
 
 const LOAD_RETRY_MS = 4000;
-const ALL_LIMIT = 4000; /* pictures × steps for which everything the server can keep of them is asked for */
+const ALL_LIMIT = 4000; /* pictures × steps for which the noisy pictures and the entropies are kept, too */
+const SOURCES_LIMIT = 1000; /* pictures × training pictures up to which looking for the sources takes a moment */
 
 let caps, form, explain;
 let compare = null, tour = null; /* loaded when they are first wanted: see comparing and touring */
@@ -129,18 +130,26 @@ function nothing() {
   explain.clear();
 }
 
-/* All that the page can show of a run, unless that is too much. Sources are looked for in the finished picture, or with
- * `every` in every step. */
-function outputsOf({ num_images, num_inference_steps }, every) {
+/* How many training pictures a request draws from, about. */
+function drawnFrom({ bank, label = null, max_samples = Infinity }) {
+  const { num_images = 0, classes } = caps.banks.find(({ name }) => name === bank) ?? {};
+  return Math.min(label === null ? num_images : num_images / (classes?.length || 1), max_samples);
+}
+
+/* What the page can show of a run, unless it is too much. `sources` is the output that the reader wants to have at any
+ * price: final_mosaic, or mosaic for those of every step. */
+function outputsOf(request, sources) {
+  const { num_images, num_inference_steps } = request;
   const few = num_images * num_inference_steps <= ALL_LIMIT;
-  return ["image", "x0", ...(few ? ["xt", "entropy"] : []), ...(every ? ["mosaic"] : few ? ["final_mosaic"] : [])]
+  const soon = num_images * drawnFrom(request) <= SOURCES_LIMIT;
+  return ["image", "x0", ...(few ? ["xt", "entropy"] : []), sources ?? (soon ? "final_mosaic" : "")]
     .filter((name) => caps.outputs.includes(name));
 }
 
-async function make({ every = false } = {}) {
+async function make({ sources = null } = {}) {
   if (running() || run?.sending)
     return;
-  if (!every && run?.body === JSON.stringify(form.request))
+  if (!sources && run?.body === JSON.stringify(form.request))
     form.seed = rollSeed(); /* the same settings would only draw the same picture */
   const mine = ++opening;
   forgive();
@@ -153,7 +162,7 @@ async function make({ every = false } = {}) {
   say("Asking…");
   let job = null, problem = null;
   try {
-    job = await call("POST", "/v1/jobs", { ...request, outputs: outputsOf(request, every) });
+    job = await call("POST", "/v1/jobs", { ...request, outputs: outputsOf(request, sources) });
   } catch (thrown) {
     problem = thrown;
   }
@@ -163,7 +172,7 @@ async function make({ every = false } = {}) {
     run = before;
     say("Not made.");
     const marked = form.showErrors(problem.errors);
-    complain(marked ? "These settings do not work. See what is marked." : problem, "page", () => make({ every }));
+    complain(marked ? "These settings do not work. See what is marked." : problem, "page", () => make({ sources }));
     buttons();
     return;
   }
@@ -365,10 +374,10 @@ function ready() {
     leading(image) {
       leading = image;
     },
-    every() {
+    wanted(sources) {
       form.settings = run.settings;
       settled();
-      make({ every: true });
+      make({ sources });
     },
     announce,
   });
