@@ -1,7 +1,7 @@
 /*
- * The engine's front: checks an evaluation, runs it in passes over the bank (pass.c) and turns the posteriors
- * into x̂0 and entropy. Called by the sampler, the command line and the job service, one evaluation at a time per
- * pool. Holds no state.
+ * The engine's front: checks an evaluation, runs it in passes over the bank (pass.c) and turns
+ * the posteriors into x̂0 and entropy. Called by the sampler, the command line and the job
+ * service, one evaluation at a time per pool. Holds no state.
  */
 #include "engine.h"
 

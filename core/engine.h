@@ -11,9 +11,9 @@
  *     };
  *     int r = els_evaluate(&e, pool, NULL, &(struct els_answer){.x0 = x0}, &err);
  *
- * This narrow interface is the project's seam: one noise level, one machine, one selection of a bank,
- * several noisy images and scales in one pass over the bank. The CPU engine implements
- * it; els_evaluate_plain is the plain loop over the definitions, in float64, the oracle of the tests.
+ * This narrow interface is the project's seam: one noise level, one machine, one selection of a
+ * bank, several noisy images and scales in one pass over the bank. The CPU engine implements it;
+ * els_evaluate_plain is the plain loop over the definitions, in float64, the oracle of the tests.
  *
  * The same bytes come out for any number of threads and whatever else is in the batch.
  */
@@ -28,12 +28,16 @@ enum { ELS_MAX_P_COUNT = 64 };
 
 /* The engine takes β down to this: 5,000 cosine steps end at 1e-7. */
 #define ELS_MIN_BETA 1e-12
-/* A single evaluation that a person asks for should not go below this: ε = (x − a·x̂0)/√β loses its meaning in float32. */
+/*
+ * A single evaluation that a person asks for should not go below this: ε = (x − a·x̂0)/√β loses
+ * its meaning in float32.
+ */
 #define ELS_MIN_BETA_ALONE 1e-6
 
 /*
- * How a caller looks in on long work. poll() is called from any worker thread, at least every 50 ms
- * or so, with the share of this evaluation that is done, 0…1; non-zero stops it with ELS_ECANCELLED.
+ * How a caller looks in on long work. poll() is called from any worker thread, at least every 50
+ * ms or so, with the share of this evaluation that is done, 0…1; non-zero stops it with
+ * ELS_ECANCELLED.
  */
 struct els_watch {
     int (*poll)(void *user, double done);
@@ -75,7 +79,10 @@ void els_epsilon_from_x0(float *out, const float *x0, const float *x, size_t n, 
 
 /* The kernel chosen once for this process: "c", "avx2", "avx512" … */
 const char *els_engine_kernel(void);
-/* Forces a kernel by name, before the first evaluation; ELS_ENOENT lists what this CPU and build have. */
+/*
+ * Forces a kernel by name, before the first evaluation; ELS_ENOENT lists what this CPU and build
+ * have.
+ */
 int els_engine_use_kernel(const char *name, struct els_error *err);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * Chooses the kernel, once per process. The choice is the only mutable global of libels: set by the first
- * caller (or by els_engine_use_kernel before it), read by all.
+ * Chooses the kernel, once per process. The choice is the only mutable global of libels: set by
+ * the first caller (or by els_engine_use_kernel before it), read by all.
  */
 #include "kernel.h"
 

@@ -1,9 +1,9 @@
 /*
  * kernel: the inner loops of the engine, behind one table that is chosen once.
  *
- * The engine (engine.c) cuts the bank into groups of `lanes` images, and the image into bands of rows. A
- * kernel lays a group out so that lane l of every vector belongs to image l, and walks all pairs of query and
- * source positions ("pair" = one query pixel against one candidate patch):
+ * The engine (engine.c) cuts the bank into groups of `lanes` images, and the image into bands of
+ * rows. A kernel lays a group out so that lane l of every vector belongs to image l, and walks
+ * all pairs of query and source positions ("pair" = one query pixel against one candidate patch):
  *
  *     k->prepare_query(sweep, x, query);                 // once per noisy image
  *     k->prepare_group(sweep, images, count, group);     // once per group of images
@@ -17,11 +17,12 @@
  *
  * and ⟨x_Ω, y_c⟩ comes from sliding sums: cost per pair does not depend on P.
  *
- * Streaming softmax. Each query pixel keeps a reference logit m and per lane the float32 sums s = Σ e^(l−m),
- * v = Σ e^(l−m)·y and, when asked for, u = Σ e^(l−m)(l−m). m follows the maximum lazily: it is raised only when a logit
- * passes it by ELS_HEADROOM nats. Logits more than `cut` below m are skipped: with cut = ln(2M/ε), M the number
- * of candidates, what is skipped changes no x̂0 by more than ε. The engine flushes the lanes to the float64
- * posterior before float32 can lose accuracy.
+ * Streaming softmax. Each query pixel keeps a reference logit m and per lane the float32 sums s =
+ * Σ e^(l−m), v = Σ e^(l−m)·y and, when asked for, u = Σ e^(l−m)(l−m). m follows the maximum
+ * lazily: it is raised only when a logit passes it by ELS_HEADROOM nats. Logits more than `cut`
+ * below m are skipped: with cut = ln(2M/ε), M the number of candidates, what is skipped changes
+ * no x̂0 by more than ε. The engine flushes the lanes to the float64 posterior before float32 can
+ * lose accuracy.
  */
 #ifndef ELS_KERNEL_H
 #define ELS_KERNEL_H
@@ -37,7 +38,10 @@ enum {
 
 #define ELS_NO_FLOOR INT64_MIN /* before the first candidate */
 
-/* One machine, one P, one noise level, one band of query rows: the same for all groups and queries. */
+/*
+ * One machine, one P, one noise level, one band of query rows: the same for all groups and
+ * queries.
+ */
 struct els_sweep {
     const struct els_bank *bank;
     struct els_shape shape;
@@ -57,14 +61,17 @@ struct els_sweep {
 };
 
 /*
- * The sums of one noisy image over one band, still spread over lanes: [pixels of the band, slots, lanes].
- * `m` has one reference per pixel (for is and es one for all), −INFINITY before the first candidate.
+ * The sums of one noisy image over one band, still spread over lanes: [pixels of the band, slots,
+ * lanes]. `m` has one reference per pixel (for is and es one for all), −INFINITY before the first
+ * candidate.
  */
 struct els_lanes {
     double *m;
     float *sum;
-    int64_t *floor;    /* [pixels], integer kernels: the logit below which nothing counts, in their units */
-    double *log_total; /* [pixels]: ln Σ e^l after a flush, for begin() to raise the floor; else −INFINITY */
+    /* For integer kernels, in their units: [pixels], the logit below which nothing counts. */
+    int64_t *floor;
+    /* [pixels]: ln Σ e^l after a flush, for begin() to raise the floor; else −INFINITY. */
+    double *log_total;
 };
 
 struct els_kernel {
@@ -99,8 +106,10 @@ extern const struct els_kernel els_kernel_avx2;       /* x86-64 builds only, as 
 extern const struct els_kernel els_kernel_avx512;     /* F, BW, DQ, VL */
 extern const struct els_kernel els_kernel_avx512vnni; /* and VNNI */
 
-/* The fastest kernel that this CPU can run, or the one that els_engine_use_kernel named, or ELS_CPU (where it names
- * one that cannot run, the fastest). */
+/*
+ * The fastest kernel that this CPU can run, or the one that els_engine_use_kernel named, or ELS_CPU
+ * (where it names one that cannot run, the fastest).
+ */
 const struct els_kernel *els_kernel_chosen(void);
 /* Every kernel of this build, the slowest first; NULL past the end. */
 const struct els_kernel *els_kernel_at(int i);

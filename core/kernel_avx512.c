@@ -1,5 +1,6 @@
 /*
- * The AVX-512 kernel without VNNI: multiply-add of int16 pairs, then an add. The algorithm is in kernel_sweep.h.
+ * The AVX-512 kernel without VNNI: multiply-add of int16 pairs, then an add. The algorithm is in
+ * kernel_sweep.h.
  */
 #include <stdint.h>
 

@@ -1,6 +1,7 @@
 /*
- * The AVX-512 kernel with VNNI: one instruction multiplies two pairs of int16 and adds both products to an int32.
- * The algorithm is in kernel_sweep.h. Chosen by kernel.c on CPUs that have it.
+ * The AVX-512 kernel with VNNI: one instruction multiplies two pairs of int16 and adds both
+ * products to an int32. The algorithm is in kernel_sweep.h. Chosen by kernel.c on CPUs that have
+ * it.
  */
 #include <stdint.h>
 

@@ -1,7 +1,7 @@
 /*
- * The portable kernel: plain C that a compiler can vectorise, for u8 and F32 banks, and the reference that the
- * SIMD kernels are tested against. Sums run in float64: a sliding sum that adds and subtracts a few hundred
- * values then drifts by about 1e-13, far below float32.
+ * The portable kernel: plain C that a compiler can vectorise, for u8 and F32 banks, and the
+ * reference that the SIMD kernels are tested against. Sums run in float64: a sliding sum that
+ * adds and subtracts a few hundred values then drifts by about 1e-13, far below float32.
  *
  * Called by the engine's workers; touches only the buffers it is given.
  *
@@ -142,7 +142,10 @@ static int window_row(const struct els_sweep *s, int t)
     return s->wraps ? (t + h) % h : -1;
 }
 
-/* bias(k, l) = a²/2β·‖y_Ω‖² for every centre, straight from the definition of a box sum in two passes. */
+/*
+ * bias(k, l) = a²/2β·‖y_Ω‖² for every centre, straight from the definition of a box sum in two
+ * passes.
+ */
 static void window_biases(const struct els_sweep *s, const float *y, double *bias)
 {
     int h = s->shape.h, w = s->shape.w;
@@ -307,7 +310,10 @@ static void slide_columns(const struct els_sweep *s, const struct els_run *cols,
     if (row_x < 0 || row_y < 0)
         return;
     for (int c = 0; c < s->shape.c; c++) {
-        /* Padded column j + rw of the image is column j of the window's left edge: index from query − rw. */
+        /*
+         * Padded column j + rw of the image is column j of the window's left edge: index from
+         * query − rw.
+         */
         const double *xs = x + (size_t)c * o.plane + (size_t)row_x * (size_t)o.columns + first;
         const float *ys =
             y +
@@ -322,7 +328,10 @@ static void slide_columns(const struct els_sweep *s, const struct els_run *cols,
     }
 }
 
-/* Query row i against source row k for one run of columns: the horizontal running sum and the softmax. */
+/*
+ * Query row i against source row k for one run of columns: the horizontal running sum and the
+ * softmax.
+ */
 static void emit_row(const struct els_sweep *s, const struct els_run *cols, int i, int k,
                      const double *column, const float *y, const double *bias,
                      const struct els_lanes *lanes)

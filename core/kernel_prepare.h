@@ -1,7 +1,7 @@
 /*
- * What the integer sweep prepares: the noisy image in integers, the interleaved group of bank images, and its
- * biases. See kernel_sweep.h for the numbers and the layout. Included by it; LANES and BLOCK come from the
- * kernel's file.
+ * What the integer sweep prepares: the noisy image in integers, the interleaved group of bank
+ * images, and its biases. See kernel_sweep.h for the numbers and the layout. Included by it;
+ * LANES and BLOCK come from the kernel's file.
  */
 #ifndef ELS_KERNEL_PREPARE_H
 #define ELS_KERNEL_PREPARE_H
@@ -21,8 +21,9 @@ enum {
 };
 
 /*
- * The largest standard error of the difference of two logits, in nats, that one plane may cause; above it, two are
- * used. A logit is off by ⟨e, y⟩·a/β, e the rounding error of x: uniform, δ/√12 per value.
+ * The largest standard error of the difference of two logits, in nats, that one plane may cause;
+ * above it, two are used. A logit is off by ⟨e, y⟩·a/β, e the rounding error of x: uniform, δ/√12
+ * per value.
  */
 #define ONE_PLANE_ERROR 4e-5
 
@@ -79,9 +80,9 @@ static size_t query_bytes(const struct els_sweep *s)
 static size_t group_bytes(const struct els_sweep *s)
 {
     struct sizes z = sizes_of(s);
+    size_t margin = (size_t)(BLOCK * s->shape.c * LANES);
 
-    return (z.y_values + z.centre_values + 2 * z.pixel_values + (size_t)(BLOCK * s->shape.c * LANES)) *
-           sizeof(int32_t);
+    return (z.y_values + z.centre_values + 2 * z.pixel_values + margin) * sizeof(int32_t);
 }
 
 /* Where the parts of a group begin; a margin of BLOCK vectors lies before the first pixel. */
@@ -100,7 +101,10 @@ static size_t column_values(const struct els_sweep *s)
     return (size_t)sizes_of(s).columns * BLOCK * LANES;
 }
 
-/* Displacements of columns, source − query: the first, the last, and their number in whole blocks. */
+/*
+ * Displacements of columns, source − query: the first, the last, and their number in whole
+ * blocks.
+ */
 static int first_displacement(const struct els_sweep *s)
 {
     return s->cols.run[0].source - s->cols.run[0].query;
@@ -178,7 +182,10 @@ static double column_range(const struct els_sweep *s, const float *x, int i, int
     return sum;
 }
 
-/* No two candidates of any query differ by more nats than this: the largest box sum of pixel_range/2β. */
+/*
+ * No two candidates of any query differ by more nats than this: the largest box sum of
+ * pixel_range/2β.
+ */
 static double logit_range(const struct els_sweep *s, const float *x)
 {
     double a = s->scale > 0 ? 2 * s->bias / s->scale : 0, most = 0, column[ELS_MAX_SIDE];
@@ -201,8 +208,9 @@ static double logit_range(const struct els_sweep *s, const float *x)
 }
 
 /*
- * What rounding x to multiples of δ does to the difference of two logits, as a standard error. Candidates that
- * weigh anything are near x, within about βV + 20β in squared distance, and so near each other.
+ * What rounding x to multiples of δ does to the difference of two logits, as a standard error.
+ * Candidates that weigh anything are near x, within about βV + 20β in squared distance, and so
+ * near each other.
  */
 static double logit_error(const struct els_sweep *s, double delta)
 {
@@ -297,7 +305,10 @@ static int64_t x_value(const struct els_sweep *s, const float *x, double per_one
                : llrint((double)x[(c * s->shape.h + row) * s->shape.w + col] * per_one);
 }
 
-/* The pairs of plane p for x = high·2^bits + low, or high·2^(bits + shift) + low; y's pair is (y·2^7, y). */
+/*
+ * The pairs of plane p for x = high·2^bits + low, or high·2^(bits + shift) + low; y's pair is
+ * (y·2^7, y).
+ */
 static int32_t x_pair(const struct query_header *head, int p, int64_t x, int sign)
 {
     int bits = head->bits + (head->planes == 1 ? 0 : head->shift);
@@ -327,7 +338,9 @@ static void prepare_query(const struct els_sweep *s, const float *x, void *query
                     }
 }
 
-/* Row t of the noisy image for plane p, entering or leaving; t past the border is a row of zeros. */
+/*
+ * Row t of the noisy image for plane p, entering or leaving; t past the border is a row of zeros.
+ */
 static const int32_t *x_row(const struct els_sweep *s, const void *query, int p, int leaves, int t)
 {
     const struct query_header *head = query;
@@ -462,12 +475,16 @@ static void prepare_group(const struct els_sweep *s, const int64_t *images, int 
 
 /* ---- one query and one group ---- */
 
-/* The logit of source (k, l) of the group's first image for query (i, j), in integers, from the definition. */
+/*
+ * The logit of source (k, l) of the group's first image for query (i, j), in integers, from the
+ * definition.
+ */
 static int64_t first_logit(const struct els_sweep *s, const void *query, const void *group, int i,
                            int j, int k, int l)
 {
     const struct query_header *head = query;
     int64_t high = 0, low = 0, bias;
+    int32_t square;
 
     for (int t = -s->rh; t <= s->rh; t++) {
         const int32_t *x0 = x_row(s, query, 0, 0, i + t) + j * s->shape.c;
@@ -481,7 +498,8 @@ static int64_t first_logit(const struct els_sweep *s, const void *query, const v
             low += (head->planes == 1 ? x0[b] >> 16 : x1[b] >> 16) * v;
         }
     }
-    bias = (int64_t)((double)group_squares(s, group)[(k * s->shape.w + l) * LANES] * head->bias + 0.5);
+    square = group_squares(s, group)[(k * s->shape.w + l) * LANES];
+    bias = (int64_t)((double)square * head->bias + 0.5);
     if (head->planes == 1)
         return ((high * ((int64_t)1 << head->bits) + low) >> head->shift) - bias;
     return high * ((int64_t)1 << head->bits) + (low >> head->shift) - bias;
@@ -494,8 +512,9 @@ static double floor_to_m(const struct query_header *head, int64_t floor)
 }
 
 /*
- * The floors of the band's queries: below them nothing counts. The first is `cut` below the logit of some candidate;
- * after a flush, `cut` below ln Σ e^l, for that is what a skipped candidate competes with.
+ * The floors of the band's queries: below them nothing counts. The first is `cut` below the logit
+ * of some candidate; after a flush, `cut` below ln Σ e^l, for that is what a skipped candidate
+ * competes with.
  */
 static void set_floors(const struct els_sweep *s, const void *query, const void *group,
                        struct els_lanes *lanes)

@@ -1,24 +1,25 @@
 /*
- * The integer sweep for ls, els and bbels over u8 banks, written once for all SIMD kernels. A kernel
- * file defines the vector operations (vi: LANES int32, vf: LANES float) and the width of a block,
- * and includes this one.
+ * The integer sweep for ls, els and bbels over u8 banks, written once for all SIMD kernels. A
+ * kernel file defines the vector operations (vi: LANES int32, vf: LANES float) and the width of a
+ * block, and includes this one.
  *
  * Numbers. A bank pixel is y = (u8 + ½)/127.5 with u8 = u − 128, and the noisy image is
  * x = xi/per_one with xi of 22 bits. Then
  *
  *     l = a/β·⟨x, y⟩ − a²/2β·‖y‖²  =  const·⟨xi, u8⟩ − bias
  *
- * is an exact integer sum, which cannot drift. (The ½ is the same for all candidates of a query: it
- * cancels in the softmax.) A multiply-add takes pairs of int16: x's pair is (high, low) with
+ * is an exact integer sum, which cannot drift. (The ½ is the same for all candidates of a query:
+ * it cancels in the softmax.) A multiply-add takes pairs of int16: x's pair is (high, low) with
  * xi = high·2^7 + low, y's pair is (u8·2^7, u8), and one instruction adds xi·u8. Column sums fit
- * int32. Shifted right by `shift` bits they are summed to R, modulo 2^32: only the distance D of a
- * logit from the query's floor has to fit, and choose_units() makes the unit so large that it does.
- * That unit is 2^−k log2 units, so that the softmax needs no conversion: see weight_of(). Where such
- * a unit is too coarse (ONE_PLANE_ERROR: low noise with a large P) there are two planes,
- * D = high·2^bits + low, each with its own column sums.
+ * int32. Shifted right by `shift` bits they are summed to R, modulo 2^32: only the distance D of
+ * a logit from the query's floor has to fit, and choose_units() makes the unit so large that it
+ * does. That unit is 2^−k log2 units, so that the softmax needs no conversion: see weight_of().
+ * Where such a unit is too coarse (ONE_PLANE_ERROR: low noise with a large P) there are two
+ * planes, D = high·2^bits + low, each with its own column sums.
  *
- * One block: BLOCK neighbouring displacements dx … of one run of rows (half of them with two planes,
- * so that all fits into registers). LANES images lie side by side: every box below is a vector.
+ * One block: BLOCK neighbouring displacements dx … of one run of rows (half of them with two
+ * planes, so that all fits into registers). LANES images lie side by side: every box below is a
+ * vector.
  *
  *            j−r       j       j+r              column sums
  *      d=0    □  □  □  ▣  □  □  ▣ ← enters        S[j][d] += x(t,j)·y(t+dy, j+dx+d)    row t
@@ -55,8 +56,8 @@
 enum { PART = 4 }; /* vectors of a block that are weighed or skipped together */
 
 /*
- * One query row i against one source row k of one block, n displacements from dx. Pointers stand at query 0, at source
- * dx (its left edge for x and y), and at channel 0.
+ * One query row i against one source row k of one block, n displacements from dx. Pointers stand
+ * at query 0, at source dx (its left edge for x and y), and at channel 0.
  */
 struct row {
     const struct els_sweep *s;
@@ -71,7 +72,7 @@ struct row {
     int64_t *floor;
     float *sum;
     int32_t *distance;      /* [QUERIES][n][L] */
-    const int32_t *allow;   /* [W][displacements]: −1 where query j takes the displacement dx + k, else 0 */
+    const int32_t *allow;   /* [W][displacements]: −1 where query j takes dx + k, else 0 */
     int displacements;
 };
 
@@ -144,8 +145,9 @@ INLINE void leave(int n, int planes, vi shift, const int32_t *column, int j, vi 
 /* ---- logits ---- */
 
 /*
- * D = R − bias − floor, the distance of 16 logits from the floor. Two planes: high·2^bits + low; the high part is held
- * within ±2^30, which is far outside what counts. at: the source, counted in lanes.
+ * D = R − bias − floor, the distance of 16 logits from the floor. Two planes: high·2^bits + low;
+ * the high part is held within ±2^30, which is far outside what counts. at: the source, counted
+ * in lanes.
  */
 INLINE vi above_floor(const struct row *r, int planes, const vi *R, ptrdiff_t at, const vi *floor)
 {
@@ -169,8 +171,8 @@ INLINE void load_floor(const struct row *r, int planes, int j, vi *floor)
 }
 
 /*
- * The distances of query j into row `at` of r->distance. What is below the floor, or no candidate, counts as on the
- * floor. any: the bits of all D of each part.
+ * The distances of query j into row `at` of r->distance. What is below the floor, or no
+ * candidate, counts as on the floor. any: the bits of all D of each part.
  */
 INLINE void store_distances(const struct row *r, int n, int planes, int j, int at, vi (*R)[2],
                             vi *any)
@@ -192,8 +194,8 @@ INLINE void store_distances(const struct row *r, int n, int planes, int j, int a
 }
 
 /*
- * Slides along the queries j … end − 1, at most QUERIES; R holds the window of query j but for its last column. Leaves
- * the distances, and lists what is to be done with them.
+ * Slides along the queries j … end − 1, at most QUERIES; R holds the window of query j but for
+ * its last column. Leaves the distances, and lists what is to be done with them.
  */
 INLINE void sweep_queries(const struct row *r, int n, int planes, int channels, int j, int end,
                           vi (*window)[2], struct todo *todo)
@@ -228,8 +230,9 @@ INLINE void sweep_queries(const struct row *r, int n, int planes, int channels, 
 /* ---- the softmax ---- */
 
 /*
- * 2·2^(D·2^−k) for 0 ≤ D < 64·2^k. Shifted so that its whole part lies in a float's exponent, D + v(f) is the
- * weight's bits, f the fraction and v = 2^f + 1 − f, which lies in (1.9, 2]: a polynomial, within 3e-6 of 2^f.
+ * 2·2^(D·2^−k) for 0 ≤ D < 64·2^k. Shifted so that its whole part lies in a float's exponent, D +
+ * v(f) is the weight's bits, f the fraction and v = 2^f + 1 − f, which lies in (1.9, 2]: a
+ * polynomial, within 3e-6 of 2^f.
  */
 INLINE vf weight_of(vi d, vi shift)
 {
@@ -244,7 +247,10 @@ INLINE vf weight_of(vi d, vi shift)
     return v_as_float(v_add_int(v_as_int(v), bits));
 }
 
-/* Adds the listed parts' weights to s, v and u of their queries; j0 is the query of row 0 of r->distance. */
+/*
+ * Adds the listed parts' weights to s, v and u of their queries; j0 is the query of row 0 of
+ * r->distance.
+ */
 INLINE void add_weights(const struct row *r, int n, int channels, int entropy, int j0,
                         const struct todo *todo)
 {
@@ -298,7 +304,10 @@ static void raise_floor(const struct row *r, int j, int64_t top)
     r->m[j] = floor_to_m(r->head, r->floor[j]);
 }
 
-/* Raises the floor of query j, row `at` of r->distance, until no D is too high. Rare: the window is summed anew. */
+/*
+ * Raises the floor of query j, row `at` of r->distance, until no D is too high. Rare: the window
+ * is summed anew.
+ */
 static void settle(const struct row *r, int planes, int j, int at)
 {
     int32_t top, *d = r->distance + at * r->n * LANES;
@@ -399,7 +408,10 @@ INLINE void sweep_row(const struct row *r, int n, int planes, int channels, int 
     }
 }
 
-/* n, planes and channels (0: any number) become constants here, and the two loops that matter functions of their own. */
+/*
+ * n, planes and channels (0: any number) become constants here, and the two loops that matter
+ * functions of their own.
+ */
 struct variant {
     int n, planes, channels;
     void (*fill)(const struct row *r, int i, int dy, int j, int end, const void *query,
@@ -474,7 +486,10 @@ static const struct variant variants[] = {
 };
 static const struct variant alone = {1, 0, 0, fill_alone, sweep_alone};
 
-/* Points the row at query row i: row i + r enters and row i − r − 1 leaves, unless i is the run's first. */
+/*
+ * Points the row at query row i: row i + r enters and row i − r − 1 leaves, unless i is the run's
+ * first.
+ */
 static void point_row(struct row *r, int i, int is_first, int dy, const void *query,
                       const void *group, const void *work, const struct els_lanes *lanes)
 {

@@ -1,7 +1,7 @@
 /*
- * The pass over the bank; see pass.h for the partition. els_pass_run is called by one thread; its items run on the
- * pool's threads. Each worker owns its buffers and each item its posteriors, so nothing is locked; the only
- * shared words are the stop flag and the count of work done.
+ * The pass over the bank; see pass.h for the partition. els_pass_run is called by one thread; its
+ * items run on the pool's threads. Each worker owns its buffers and each item its posteriors, so
+ * nothing is locked; the only shared words are the stop flag and the count of work done.
  */
 #include "pass_internal.h"
 
@@ -73,7 +73,10 @@ static double sum_lanes(const float *v, int lanes)
     return sum;
 }
 
-/* Moves the sums of the first `full` lanes of every pixel into the float64 posterior; the references stay. */
+/*
+ * Moves the sums of the first `full` lanes of every pixel into the float64 posterior; the
+ * references stay.
+ */
 static void flush(const struct els_pass *pass, const struct els_sweep *s, struct els_lanes *lanes,
                   int full, struct els_posterior *part)
 {
@@ -96,7 +99,10 @@ static void flush(const struct els_pass *pass, const struct els_sweep *s, struct
     memset(lanes->sum, 0, els_pass_lane_floats(pass, s) * sizeof(float));
 }
 
-/* One group of images against one pair. Leaves early, with half a group added, only when told to stop. */
+/*
+ * One group of images against one pair. Leaves early, with half a group added, only when told to
+ * stop.
+ */
 static void sweep_group(struct els_pass *pass, const struct els_sweep *s, struct worker *w,
                         const void *query, struct els_lanes *lanes)
 {

@@ -6,10 +6,12 @@
  *     bank images    | chain 0 | chain 1 | chain 2 | …      each a run of groups of `lanes` images
  *     query rows     | band 0 | band 1 | …                  more than one only for few or large images
  *
- * An item is (chain, band): one worker walks the chain's groups and leaves one posterior per pair. The
- * items' posteriors are merged in the order of the chains. So the bytes depend on the problem and the kernel alone.
+ * An item is (chain, band): one worker walks the chain's groups and leaves one posterior per
+ * pair. The items' posteriors are merged in the order of the chains. So the bytes depend on the
+ * problem and the kernel alone.
  *
- * Memory: per worker at most about ELS_WORKER_BYTES of sums (one pair is always taken, however large).
+ * Memory: per worker at most about ELS_WORKER_BYTES of sums (one pair is always taken, however
+ * large).
  */
 #ifndef ELS_PASS_H
 #define ELS_PASS_H
@@ -29,9 +31,15 @@ struct els_pass;
 int els_pass_new(struct els_pass **out, const struct els_evaluation *e, int entropy);
 struct els_pass *els_pass_free(struct els_pass *pass);
 
-/* Pairs are numbered k·batch + b, k the scale and b the noisy image. How many of them one run can take. */
+/*
+ * Pairs are numbered k·batch + b, k the scale and b the noisy image. How many of them one run can
+ * take.
+ */
 int64_t els_pass_pairs_at_once(const struct els_pass *pass);
-/* Runs pairs first … first+count−1 and leaves [count] posteriors over H·W pixels in `out` (already initialised). */
+/*
+ * Runs pairs first … first+count−1 and leaves [count] posteriors over H·W pixels in `out`
+ * (already initialised).
+ */
 int els_pass_run(struct els_pass *pass, int64_t first, int64_t count, struct els_pool *pool,
                  const struct els_watch *watch, struct els_posterior *out);
 

@@ -1,6 +1,6 @@
 /*
- * Cuts an evaluation into chains and bands; see pass.h for the partition and why it must not depend on threads,
- * batch or scales. Called once per evaluation, by its one thread.
+ * Cuts an evaluation into chains and bands; see pass.h for the partition and why it must not
+ * depend on threads, batch or scales. Called once per evaluation, by its one thread.
  */
 #include "pass_internal.h"
 
@@ -46,7 +46,10 @@ size_t els_pass_part_pixels(const struct els_sweep *s)
     return (size_t)rows * (size_t)s->shape.w;
 }
 
-/* Rows per band: small enough for memory and for a quick look at the watch, and more bands when chains are few. */
+/*
+ * Rows per band: small enough for memory and for a quick look at the watch, and more bands when
+ * chains are few.
+ */
 static int band_rows(const struct els_pass *pass, int slots, int length)
 {
     struct els_shape shape = els_bank_info(pass->e->bank)->shape;
@@ -65,7 +68,10 @@ static int band_rows(const struct els_pass *pass, int slots, int length)
 
 static void plan_windows(struct els_sweep *s)
 {
-    /* A window that passes the image on both sides is the whole image: no radius needs to be larger. */
+    /*
+     * A window that passes the image on both sides is the whole image: no radius needs to be
+     * larger.
+     */
     s->rh = min_int(s->r, s->shape.h - 1);
     s->rw = min_int(s->r, s->shape.w - 1);
     s->wraps = els_machine_wraps(s->machine);
@@ -79,8 +85,9 @@ static void plan_translates(const struct els_evaluation *e, struct els_sweep *s)
 }
 
 /*
- * ln(2M/ε), see kernel.h: every candidate skipped weighs at most e^(m − cut), and one weighs e^m. M also counts the
- * places beyond a row's ends, up to a block in all, that an integer kernel adds with the weight of skipped candidates.
+ * ln(2M/ε), see kernel.h: every candidate skipped weighs at most e^(m − cut), and one weighs e^m.
+ * M also counts the places beyond a row's ends, up to a block in all, that an integer kernel adds
+ * with the weight of skipped candidates.
  */
 static double cut_for(const struct els_evaluation *e, double candidates_per_image)
 {
@@ -175,7 +182,8 @@ static int plan(struct els_pass *pass, int entropy)
     pass->groups = divide_up(e->num_images, pass->kernel->lanes);
     pass->chains = max_int(1, min_int(MAX_CHAINS, (int)(ELS_PARTS_BYTES / 4 / image)));
     if (pass->groups < pass->chains * CHAIN_GROUPS)
-        pass->chains = max_int(min_int(pass->chains, MIN_ITEMS), divide_up(pass->groups, CHAIN_GROUPS));
+        pass->chains = max_int(min_int(pass->chains, MIN_ITEMS),
+                               divide_up(pass->groups, CHAIN_GROUPS));
     if (pass->groups < pass->chains)
         pass->chains = (int)pass->groups;
     /* As if the entropy were wanted: asking for it must not change x̂0. */

@@ -1,7 +1,8 @@
 /*
- * els bench: what the engine costs on this machine. Every kernel this CPU can run, side by side, per
- * locality scale; then whole reverse processes of 20 steps, and the same over 1 … all cores. Runs on
- * main's thread and pools of its own; holds no signals, since there is nothing to clean up.
+ * els bench: what the engine costs on this machine. Every kernel this CPU can run, side by side,
+ * per locality scale; then whole reverse processes of 20 steps, and the same over 1 … all cores.
+ * Runs on main's thread and pools of its own; holds no signals, since there is nothing to clean
+ * up.
  *
  * A "pair" is one query pixel against one candidate patch. Kernels: processor time, the best of
  * several runs. Samples: the time on the clock, and the processor time of all threads. On a busy
@@ -33,7 +34,7 @@ struct options {
 
 static const struct cli_option bench_options[] = {
     {"data", 0, "DIR", CLI_TEXT, offsetof(struct options, data),
-     .help = "a folder with mnist/ (IDX) and cifar10/ (binary batches), each used when it is there"},
+     .help = "a folder with mnist/ (IDX) and cifar10/ (binary), each used when it is there"},
     {"threads", 'j', "N", CLI_INTEGER, offsetof(struct options, threads), 0, ELS_MAX_THREADS,
      .help = "the most threads to try; 0 is one per core"},
     {"quick", 0, NULL, CLI_FLAG, offsetof(struct options, quick),
@@ -54,7 +55,8 @@ static const struct cli_command command = {
     .name = "bench",
     .operands = "",
     .summary = "what the engine costs on this machine",
-    .details = "Takes a minute or so with the built-in banks alone, and some minutes with real data.",
+    .details = "Takes a minute or so with the built-in banks alone, and some minutes with real "
+               "data.",
     .tables = tables,
     .examples = examples,
 };
@@ -206,8 +208,9 @@ static int bench_kernels(struct bench *b, const struct els_bank *grey,
     int status = 0;
 
     if (say(b))
-        printf("\none thread, bbels, one evaluation, processor time\n%-12s %s %4s %8s %10s %12s\n", "kernel", "C",
-               "P", "t", "ns/pair", "us/image");
+        printf("\none thread, bbels, one evaluation, processor time\n"
+               "%-12s %s %4s %8s %10s %12s\n",
+               "kernel", "C", "P", "t", "ns/pair", "us/image");
     for (int k = 0; status == 0 && els_kernel_at(k); k++) {
         if (!els_kernel_at(k)->usable())
             continue;
@@ -254,11 +257,11 @@ static int time_sample(struct bench *b, const char *list, struct els_bank *bank,
             printf("%-12s %8lld %8d %10.2f %10.2f\n", info->name, (long long)images,
                    els_pool_threads(pool), took, cpu);
         fflush(stdout);
-        json_array_append_new(json_object_get(b->root, list),
-                              json_pack("{s:s, s:I, s:i, s:s, s:f, s:f}", "bank", info->name, "images",
-                                        (json_int_t)images, "threads", els_pool_threads(pool),
-                                        "kernel", els_engine_kernel(), "seconds", took, "cpu_seconds",
-                                        cpu));
+        json_array_append_new(
+            json_object_get(b->root, list),
+            json_pack("{s:s, s:I, s:i, s:s, s:f, s:f}", "bank", info->name, "images",
+                      (json_int_t)images, "threads", els_pool_threads(pool), "kernel",
+                      els_engine_kernel(), "seconds", took, "cpu_seconds", cpu));
     }
     els_sampler_free(sampler);
     els_pool_free(pool);
@@ -300,7 +303,8 @@ static int bench_samples(struct bench *b, struct els_bank *grey, struct els_bank
     if (status == 0)
         status = time_sample(b, "samples", colour, "cifar10-resnet-zeros", -1, 1, err);
     if (status == 0 && b->o->data)
-        status = bench_data(b, "mnist/train-images-idx3-ubyte.gz", 32, "mnist-resnet-zeros", -1, err);
+        status = bench_data(b, "mnist/train-images-idx3-ubyte.gz", 32, "mnist-resnet-zeros", -1,
+                            err);
     if (status == 0 && b->o->data)
         status = bench_data(b, "cifar10", 0, "cifar10-resnet-zeros", 0, err);
     return status;

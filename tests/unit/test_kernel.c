@@ -1,10 +1,11 @@
 /*
- * The kernels from inside: each is given buffers of exactly the size it asked for, between canaries,
- * and walks random shapes: 1 to 4 channels, one pixel up, no squares, windows beyond the image, groups
- * that are not full. Nothing outside the buffers may change, whatever they held before must not
- * matter, and the sums must be those of the C kernel.
+ * The kernels from inside: each is given buffers of exactly the size it asked for, between
+ * canaries, and walks random shapes: 1 to 4 channels, one pixel up, no squares, windows beyond
+ * the image, groups that are not full. Nothing outside the buffers may change, whatever they held
+ * before must not matter, and the sums must be those of the C kernel.
  *
- * Tolerance: x̂0 of one group within 1e-4 of the C kernel's, as in test_engine.c; measured: printed.
+ * Tolerance: x̂0 of one group within 1e-4 of the C kernel's, as in test_engine.c; measured:
+ * printed.
  */
 #include <math.h>
 #include <string.h>
@@ -101,7 +102,10 @@ static void random_problem(struct problem *q, uint64_t *state)
     els_noise_randn(&noise, q->x, els_shape_values(shape));
 }
 
-/* One group through every call of the kernel; returns Σ v / Σ s over all images per pixel and channel. */
+/*
+ * One group through every call of the kernel; returns Σ v / Σ s over all images per pixel and
+ * channel.
+ */
 static void run_group(const struct els_kernel *k, const struct els_sweep *s,
                       const struct problem *q, int fill, double *x0)
 {
