@@ -72,7 +72,11 @@ test("files can be downloaded, and the interface is described", async () => {
   const header = JSON.parse(tensors.toString("utf8", 8, 8 + Number(tensors.readBigUInt64LE(0))));
   assert.ok("images" in header && "x0" in header && "xt" in header);
   assert.equal((await downloaded(page, "large")).bytes.readUInt32BE(16), 512, "the width of the large PNG");
-  const response = await fetch(`${daemon.url}${await page.getAttribute("footer a", "href")}`);
-  assert.equal((await response.json()).openapi.slice(0, 3), "3.1");
+  const links = await page.locator("footer a").evaluateAll((all) => all.map((link) => link.getAttribute("href")));
+  assert.deepEqual(links, ["/openapi.json", "/els.py", "/notebook/els.ipynb"]);
+  const [api, client, notebook] = await Promise.all(links.map(async (link) => (await fetch(daemon.url + link)).text()));
+  assert.equal(JSON.parse(api).openapi.slice(0, 3), "3.1");
+  assert.match(client, /^class Client\b/m);
+  assert.ok(JSON.parse(notebook).cells.length > 0);
   await shut(page);
 });
