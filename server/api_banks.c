@@ -239,11 +239,15 @@ static void answer_sheet(struct srv_request *req, struct srv_response *res,
     struct els_error err = {0};
     int64_t n = 0;
     char tag[160];
+    int status;
 
-    if (els_bank_select(bank, &sheet->selection, &indices, &n, &err) < 0) {
+    status = els_bank_select(bank, &sheet->selection, &indices, &n, &err);
+    if (status == ELS_ENOMEM)
+        srv_problem(res, 500, "out_of_memory", "Memory is out.");
+    else if (status < 0)
         srv_problem_invalid(res, "?label", "%s", err.message);
+    if (status < 0)
         return;
-    }
     if (sheet->offset >= n) {
         srv_problem_invalid(res, "?offset",
                             "The query argument offset is %lld; there are %lld images.",

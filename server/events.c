@@ -144,7 +144,8 @@ static int put(struct srv_events *events, struct event *e, bool preview, struct 
     return dropped;
 }
 
-static void publish(struct srv_events *events, const char *type, const char *data, bool terminal)
+/* ELS_ENOMEM: the event is lost. */
+static int publish(struct srv_events *events, const char *type, const char *data, bool terminal)
 {
     struct event *out[SRV_EVENTS_MOST];
     bool placed = false, ended = false;
@@ -155,7 +156,7 @@ static void publish(struct srv_events *events, const char *type, const char *dat
         struct event *e = event_new(srv_events_last(events) + 1, type, data);
 
         if (!e)
-            return;
+            return ELS_ENOMEM;
         e->terminal = terminal;
         pthread_mutex_lock(&events->lock);
         ended = events->ended || (!terminal && e->size > SRV_EVENTS_MOST_BYTES);
@@ -168,6 +169,7 @@ static void publish(struct srv_events *events, const char *type, const char *dat
     }
     for (int i = 0; i < dropped; i++)
         event_unref(out[i]);
+    return 0;
 }
 
 void srv_events_publish(struct srv_events *events, const char *type, const char *data)
@@ -177,7 +179,9 @@ void srv_events_publish(struct srv_events *events, const char *type, const char 
 
 void srv_events_end(struct srv_events *events, const char *type, const char *data)
 {
-    publish(events, type, data, true);
+    /* Nobody must wait for an end that has no room: who comes back learns it from the store. */
+    if (publish(events, type, data, true) < 0)
+        srv_events_close(events);
 }
 
 int srv_events_new_ended(struct srv_events **out, uint64_t number, const char *type, const char *data)
@@ -189,9 +193,12 @@ int srv_events_new_ended(struct srv_events **out, uint64_t number, const char *t
         return status;
     events->oldest = number ? number : 1;
     events->newest = events->oldest - 1;
-    srv_events_end(events, type, data);
-    *out = events;
-    return 0;
+    status = publish(events, type, data, true);
+    if (status < 0)
+        srv_events_unref(events);
+    else
+        *out = events;
+    return status;
 }
 
 void srv_events_close(struct srv_events *events)
