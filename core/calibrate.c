@@ -111,22 +111,28 @@ static int check_distinct(const struct els_calibration_spec *spec, struct els_er
     return 0;
 }
 
-static int check_times(const struct els_calibration *c, struct els_error *err)
+/* Before the schedules see t, which they take from 0 to 1 only. */
+static int check_times(const struct els_calibration_spec *spec, struct els_error *err)
 {
-    const struct els_calibration_spec *spec = &c->spec;
-
-    for (int i = 0; i < spec->num_t; i++) {
+    for (int i = 0; i < spec->num_t; i++)
         if (!(spec->t[i] >= 0 && spec->t[i] <= 1))
             return els_fail(err, ELS_EINVAL, "t", "t[%d] is %g; it must be from 0 to 1.", i,
                             spec->t[i]);
+    return check_distinct(spec, err);
+}
+
+static int check_levels(const struct els_calibration *c, struct els_error *err)
+{
+    const struct els_calibration_spec *spec = &c->spec;
+
+    for (int i = 0; i < spec->num_t; i++)
         if (!(c->alpha_bar[i] > 0 && c->beta[i] >= ELS_MIN_BETA_ALONE))
             return els_fail(
                 err, ELS_EINVAL, spec->alpha_bar ? "alpha_bar" : "t",
                 "At t = %g alpha_bar is %.9g and beta %.3g; alpha_bar must be above 0 and beta "
                 "at least %g.",
                 spec->t[i], c->alpha_bar[i], c->beta[i], ELS_MIN_BETA_ALONE);
-    }
-    return check_distinct(spec, err);
+    return 0;
 }
 
 static int check_values(const struct els_calibration *c, const float *x, const char *field,
@@ -186,6 +192,8 @@ int els_calibration_new(struct els_calibration **out, const struct els_calibrati
 
     if (r == 0)
         r = check_p(spec, err);
+    if (r == 0)
+        r = check_times(spec, err);
     if (r < 0)
         return r;
     c = els_alloc_array(1, sizeof(*c));
@@ -194,7 +202,7 @@ int els_calibration_new(struct els_calibration **out, const struct els_calibrati
     c->spec = *spec;
     r = make(c, err);
     if (r == 0)
-        r = check_times(c, err);
+        r = check_levels(c, err);
     if (r == 0)
         r = check_values(c, spec->xt, "xt", err);
     if (r == 0)
