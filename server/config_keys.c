@@ -70,7 +70,8 @@ const struct srv_key srv_keys[] = {
          "comma-separated; empty: only its own page."),
     NUMBER(listening, http_threads, 2, 64, 2, "Threads that parse and send; they never compute."),
 
-    NUMBER(guarding, max_connections, 8, 65536, 1024, "Open connections in all."),
+    NUMBER(guarding, max_connections, 8, 65536, 1024,
+           "Open connections in all; fewer where the system allows the daemon fewer descriptors."),
     NUMBER(guarding, max_connections_per_address, 0, 65536, 0,
            "Open connections from one address; 0: as many as max_connections."),
     NUMBER(guarding, max_body_bytes, KIB, 4 * GIB, 64 * MIB, "Bytes in the body of one request."),

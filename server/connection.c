@@ -431,19 +431,27 @@ static enum MHD_Result send_answer(struct srv_request *req)
     return srv_response_queue(res, req->mhd) ? MHD_YES : MHD_NO;
 }
 
-/* The request is whole: answers at once, or rests until the back room has the answer. */
+/*
+ * The request is whole: answers at once, or rests until the back room has the answer.
+ *
+ * It rests at libmicrohttpd's second look at it, which follows the first at once: a connection that
+ * is suspended in the first is still marked as one to be read from. When it is resumed it is read,
+ * and a client that ended its side after its last request would be closed instead of answered.
+ */
 static enum MHD_Result answer(struct srv_request *req)
 {
     struct srv_waker *w = req->waker;
-    bool inline_route = req->match.route && (req->match.route->flags & SRV_ROUTE_INLINE);
-    enum srv_phase phase;
+    bool at_once = req->discard || (req->match.route && (req->match.route->flags & SRV_ROUTE_INLINE));
     bool rests = false;
+    enum srv_phase phase;
 
     if (req->refused)
         return MHD_NO;
     pthread_mutex_lock(&w->lock);
     phase = req->phase;
-    if (phase == SRV_RECEIVING && !req->discard && !inline_route) {
+    if (phase == SRV_RECEIVING && !at_once && !req->seen_whole) {
+        req->seen_whole = rests = true;
+    } else if (phase == SRV_RECEIVING && !at_once) {
         rests = srv_link_enter(req->link, SRV_LINK_BUSY, -1, w) && srv_waker_suspend(w);
         if (rests) {
             req->phase = SRV_WORKING;
@@ -455,7 +463,7 @@ static enum MHD_Result answer(struct srv_request *req)
     pthread_mutex_unlock(&w->lock);
     if (rests)
         return MHD_YES;
-    if (phase == SRV_RECEIVING && (req->discard || inline_route)) {
+    if (phase == SRV_RECEIVING && at_once) {
         if (!req->discard)
             run_handler(req);
         srv_response_finish(&req->res);

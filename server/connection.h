@@ -116,6 +116,7 @@ struct srv_request {
     char key[SRV_APIKEY_NAME]; /* whose API key came with it; "": none is needed */
     struct srv_framing framing;
     bool head_seen;
+    bool seen_whole; /* its last byte is there, and libmicrohttpd knows that no more is to be read */
     bool refused;    /* answered on the socket already; what still comes is thrown away */
     bool counted;    /* in http->active */
     bool discard;    /* the answer is known already: the body is not kept */

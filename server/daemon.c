@@ -1,7 +1,8 @@
 /*
  * The daemon's life, run by the main thread: settings, log, port, banks, then waiting for the
- * signal to end, and reading banks, keys and log settings again on SIGHUP (reload.c). The port answers from the first moment (health; 503 for what needs the banks), so
- * that whoever supervises the daemon can watch it load.
+ * signal to end, and reading banks, keys and log settings again on SIGHUP (reload.c). The port
+ * answers from the first moment (health; 503 for what needs the banks), so that whoever supervises
+ * the daemon can watch it load.
  *
  * Signals are blocked in every thread and taken by sigwait here, so no code ever runs inside a
  * handler.
@@ -13,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "api_meta.h"
@@ -51,23 +51,6 @@ static void block_signals(sigset_t *set)
     pthread_sigmask(SIG_BLOCK, set, NULL);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a file at its limit is an error of write, as a full disk is */
-}
-
-/* One descriptor per connection, and some for files: as many as we are allowed. */
-static void raise_descriptor_limit(const struct srv_daemon *daemon)
-{
-    struct rlimit limit;
-    char have[32], want[32];
-    double wanted = (double)daemon->config->max_connections + 64;
-
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-        return;
-    limit.rlim_cur = limit.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
-        (double)limit.rlim_cur < wanted)
-        srv_log(daemon->log, SRV_WARNING, "few_descriptors", "limit",
-                srv_log_number(have, (double)limit.rlim_cur), "wanted",
-                srv_log_number(want, wanted), NULL);
 }
 
 /* The inner loops: the best of this CPU, unless the configuration names others. */
@@ -156,7 +139,6 @@ static int run(struct srv_daemon *daemon, struct els_error *err)
     int r;
 
     block_signals(&signals);
-    raise_descriptor_limit(daemon);
     r = open_keys(daemon, err);
     if (r < 0)
         return r;

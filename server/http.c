@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -27,6 +28,8 @@ enum {
     BACKROOM_THREADS = 4,
     CONNECTION_MEMORY = 32 << 10, /* a request's head must fit */
     BODY_TOTAL_FACTOR = 4,        /* bodies of all requests together, in max_body_bytes */
+    OTHER_DESCRIPTORS = 64,       /* for the store, banks that are read, and the threads' own */
+    IDLE_SPARE_SECONDS = 5,       /* link.c is to be first: it says why it closes */
 };
 
 /* ---- listening ---- */
@@ -122,6 +125,27 @@ static void connected(void *cls, struct MHD_Connection *mhd, void **context,
                        NULL);
 }
 
+/* As many as configured, if there are so many descriptors: once they are out, libmicrohttpd's
+ * threads spin, and no bank could be read and no result stored. */
+static unsigned connection_limit(const struct srv_daemon *daemon)
+{
+    int64_t most = daemon->config->max_connections, have;
+    struct rlimit limit;
+    char number[32], wanted[32];
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return (unsigned)most;
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= (rlim_t)(most + OTHER_DESCRIPTORS))
+        return (unsigned)most;
+    have = (int64_t)limit.rlim_cur - OTHER_DESCRIPTORS;
+    if (have < daemon->config->http_threads)
+        have = daemon->config->http_threads;
+    srv_log(daemon->log, SRV_WARNING, "few_descriptors", "connections",
+            srv_log_number(number, (double)have), "wanted", srv_log_number(wanted, (double)most), NULL);
+    return (unsigned)have;
+}
+
 static int start_mhd(struct srv_http *http, int fd)
 {
     const struct srv_config *config = http->daemon->config;
@@ -134,9 +158,9 @@ static int start_mhd(struct srv_http *http, int fd)
         MHD_OPTION_EXTERNAL_LOGGER, log_library, http, /* first: it hears of the others' errors */
         MHD_OPTION_LISTEN_SOCKET, fd,
         MHD_OPTION_THREAD_POOL_SIZE, (unsigned)config->http_threads,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)config->max_connections,
+        MHD_OPTION_CONNECTION_LIMIT, connection_limit(http->daemon),
         MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)config->max_connections_per_address,
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)config->upload_timeout,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)config->upload_timeout + IDLE_SPARE_SECONDS,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
         MHD_OPTION_STRICT_FOR_CLIENT, 1,
         MHD_OPTION_URI_LOG_CALLBACK, srv_connection_uri, http,

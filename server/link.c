@@ -30,6 +30,7 @@ enum {
     BATCH = 64,
     LINGER_MS = 2000,
     ROUND_MS = 50,
+    FAREWELL_MS = 1000, /* for a request whose client has ended its side to be read to its end */
 };
 
 struct srv_link {
@@ -42,7 +43,7 @@ struct srv_link {
     int64_t deadline; /* 0: none */
     struct srv_waker *waker;
     bool watched;     /* the epoll knows it */
-    bool half_closed; /* the client has ended its side */
+    bool half_closed; /* the client has ended its side: no more will come than has come */
     bool gone;        /* or both */
 };
 
@@ -110,10 +111,30 @@ static void answer_and_linger(struct srv_link *link, const void *bytes, size_t s
     link->deadline = srv_monotonic_ms() + LINGER_MS;
 }
 
+static bool is_reading(enum srv_link_state state)
+{
+    return state == SRV_LINK_WAITING || state == SRV_LINK_RECEIVING;
+}
+
+static bool has_unread(int fd)
+{
+    char byte;
+
+    return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
 /* The link's deadline has passed. With the lock held. */
 static void expire(struct srv_link *link, struct errands *errands)
 {
     link->deadline = 0;
+    if (is_reading(link->state) && link->half_closed) {
+        /* What has come is still read, but can no longer become a whole request. */
+        if (has_unread(link->fd))
+            link->deadline = srv_monotonic_ms() + FAREWELL_MS;
+        else
+            shutdown(link->fd, SHUT_RDWR);
+        return;
+    }
     switch (link->state) {
     case SRV_LINK_RECEIVING:
         answer_and_linger(link, timeout_answer, sizeof(timeout_answer) - 1);
@@ -161,15 +182,19 @@ static struct srv_link *find(struct srv_links *links, uint64_t serial)
     return link;
 }
 
-/* A suspended connection's client closed its side (RDHUP), or is gone. With the lock held. */
+/* The client closed its side (RDHUP), or is gone. With the lock held. */
 static void hang_up(struct srv_link *link, unsigned events, struct errands *errands)
 {
+    int64_t farewell = srv_monotonic_ms() + FAREWELL_MS;
+
     link->half_closed = true;
     link->gone = link->gone || (events & (EPOLLERR | EPOLLHUP));
     if (link->gone)
         add_errand(errands, link, true);
     else if (link->state == SRV_LINK_STREAMING)
         add_errand(errands, link, false); /* a ping will show whether somebody still reads */
+    else if (is_reading(link->state) && link->deadline > farewell)
+        link->deadline = farewell;
 }
 
 static void *watch(void *arg)
@@ -260,6 +285,7 @@ static void name_peer(int fd, char out[INET6_ADDRSTRLEN])
 struct srv_link *srv_link_new(struct srv_links *links, int fd)
 {
     struct srv_link *link = els_alloc_array(1, sizeof(*link));
+    struct epoll_event event = {.events = EPOLLRDHUP | EPOLLET};
 
     if (!link)
         return NULL;
@@ -273,6 +299,9 @@ struct srv_link *srv_link_new(struct srv_links *links, int fd)
     if (link->next)
         link->next->previous = link;
     links->first = link;
+    event.data.u64 = link->serial;
+    /* Where memory for it lacks, deadlines and pings find out later. */
+    link->watched = epoll_ctl(links->epoll, EPOLL_CTL_ADD, fd, &event) == 0;
     pthread_mutex_unlock(&links->lock);
     return link;
 }
@@ -323,15 +352,12 @@ bool srv_link_enter(struct srv_link *link, enum srv_link_state state, int64_t ms
         /* The hang-up is told once; who goes to sleep after it must not wait for another. */
         if (link->gone && is_asleep(state))
             ms = 0;
+        if (link->half_closed && is_reading(state) && ms > FAREWELL_MS)
+            ms = FAREWELL_MS;
         link->deadline = ms < 0 ? 0 : srv_monotonic_ms() + ms;
         if (link->waker != waker) {
             old = link->waker;
             link->waker = waker ? srv_waker_ref(waker) : NULL;
-        }
-        if (!link->watched && is_asleep(state)) {
-            struct epoll_event event = {.events = EPOLLRDHUP | EPOLLET, .data.u64 = link->serial};
-
-            link->watched = epoll_ctl(links->epoll, EPOLL_CTL_ADD, link->fd, &event) == 0;
         }
         if (link->deadline && link->deadline < links->planned) {
             links->planned = link->deadline;

@@ -2,9 +2,11 @@
  * link: the sockets under the requests, their deadlines, and who has hung up.
  *
  * libmicrohttpd times out idle connections only: a client that sends one byte now and then stays
- * for ever, a suspended connection neither times out nor notices that the client is gone. So every
- * socket is entered here, with at most one deadline, and one thread watches them. It sleeps until
- * the next deadline or a hang-up; a thousand idle streams cost it nothing in between.
+ * for ever, a suspended connection neither times out nor notices that the client is gone, and an
+ * end that comes together with the last bytes is overlooked (it epolls for edges, and reads until
+ * a read is short). So every socket is entered here, with at most one deadline, and one thread
+ * watches them. It sleeps until the next deadline or a hang-up; a thousand idle streams cost it
+ * nothing in between.
  */
 #ifndef SRV_LINK_H
 #define SRV_LINK_H
@@ -18,8 +20,8 @@ struct srv_link;
 struct srv_waker;
 
 enum srv_link_state {
-    SRV_LINK_WAITING,   /* for a request: at its deadline the socket is closed */
-    SRV_LINK_RECEIVING, /* one: at its deadline 408 */
+    SRV_LINK_WAITING,   /* for a request: at its deadline, or once its client is done, it is closed */
+    SRV_LINK_RECEIVING, /* one: at its deadline 408; closed when its client is done before its end */
     SRV_LINK_BUSY,      /* the daemon works: no deadline */
     SRV_LINK_PARKED,    /* at its deadline the waker expires; hang-ups are watched for */
     SRV_LINK_STREAMING, /* likewise */
@@ -43,7 +45,7 @@ const char *srv_link_peer(const struct srv_link *link);
  * refused (RECEIVING ran out) and the request must be dropped. */
 bool srv_link_enter(struct srv_link *link, enum srv_link_state state, int64_t ms,
                     struct srv_waker *waker);
-/* Has the client closed its side while the link was parked or streaming? */
+/* Has the client closed its side? */
 bool srv_link_is_half_closed(const struct srv_link *link);
 /* Writes an answer straight to the socket, ends our side, and lingers for what the client still
  * sends. Only while libmicrohttpd is reading. */

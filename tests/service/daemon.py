@@ -5,7 +5,7 @@
         png = elsd.get(job["result"]["images"][0]["url"], status=200).content
 
 Flags, `env` and `config` (the text of a TOML file) reach the daemon as they are; a state directory is used
-unless state=False. Leaving the block stops the daemon with SIGTERM and fails the test when it wrote sanitizer
+unless state=False, and no more `descriptors` than that are allowed. Leaving the block stops the daemon with SIGTERM and fails the test when it wrote sanitizer
 output, kept a descriptor that it did not have when it was ready, did not end, or ended with a status other than 0.
 """
 import collections
@@ -14,6 +14,7 @@ import ctypes
 import os
 import pathlib
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -58,7 +59,7 @@ def environment(**extra):
 
 
 class Daemon:
-    def __init__(self, folder, *flags, env=None, config=None, state=True):
+    def __init__(self, folder, *flags, env=None, config=None, state=True, descriptors=None):
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.state_dir = self.folder / "state"
@@ -71,10 +72,17 @@ class Daemon:
             (self.folder / "config.toml").write_text(config)
             self.flags += ["--config", self.folder / "config.toml"]
         self.env = environment(**(env or {}))
+        self.most_descriptors = descriptors
         self.process = None
         self.http = None
 
     # ---- its life ----
+
+    def prepare(self):
+        """In the new process, before it is the daemon."""
+        die_with_parent()
+        if self.most_descriptors:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (self.most_descriptors,) * 2)
 
     def start(self):
         """Runs it and waits until it is ready."""
@@ -85,7 +93,7 @@ class Daemon:
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen([ELSD, *map(str, self.flags)], cwd=self.folder, env=self.env,
                                             stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            preexec_fn=die_with_parent)
+                                            preexec_fn=self.prepare)
         wait_until("the port file", lambda: self.port_file.exists() or self.process.poll() is not None)
         assert self.process.poll() is None, f"elsd ended with {self.process.returncode}: {self.log()}"
         self.port = int(self.port_file.read_text())
