@@ -1,6 +1,7 @@
 """The daemon's life: how it starts, what it refuses to start with, how it ends; and that the harness would notice."""
 import os
 import pathlib
+import re
 import signal
 import stat
 import subprocess
@@ -38,12 +39,24 @@ def test_both_signals_end_it_with_status_0(start, number):
     (["--queue-length", "0"], ["queue", "0", "1 to 100000"]),
     (["--port", "65536"], ["port", "65536", "0 to 65535"]),
     (["--bind", "localhost.invalid"], "localhost.invalid"),
-    (["--kernel", "abacus"], "abacus"),
     (["--config", "/nowhere/elsd.toml"], "/nowhere/elsd.toml"),
     (["--log-format", "xml"], ["xml", "text", "json"]),
 ])
 def test_refuses_what_it_cannot_do(tmp_path, flags, says):
     refuses_to_start(tmp_path, *flags, says=says)
+
+
+def test_computes_with_the_kernel_that_is_asked_for(start, tmp_path):
+    """Who asks for one that is not here is told which are; each of those is what the work is then done with."""
+    message = refuses_to_start(tmp_path, "--kernel", "abacus", says="abacus")
+    offered = re.search(r"there is: ([\w, ]+)\.", message)[1].split(", ")
+    assert offered[:2] == ["auto", "c"] and len(set(offered)) == len(offered)
+    used = {}
+    for name in offered:
+        elsd = start("--kernel", name, "--bank", "two-tone=two-tone")
+        used[name] = elsd.get("/v1/capabilities", 200).json()["kernel"]
+        assert elsd.sample(bank="two-tone", max_samples=2)["engine"]["kernel"] == used[name]
+    assert used == {name: name for name in offered} | {"auto": offered[-1]}
 
 
 def test_needs_keys_beyond_this_machine(tmp_path):
