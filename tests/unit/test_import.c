@@ -6,9 +6,9 @@
 
 #include "hostile.h"
 #include "import.h"
+#include "imports.h"
 #include "npy.h"
 #include "resize.h"
-#include "scratch.h"
 #include "unit.h"
 
 enum { MANY = 1 << 20 };

@@ -5,8 +5,8 @@
 #include <sys/stat.h>
 
 #include "import.h"
+#include "imports.h"
 #include "picture.h"
-#include "scratch.h"
 #include "unit.h"
 
 enum { MANY = 1 << 20 };

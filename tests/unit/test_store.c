@@ -10,49 +10,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "store.h"
+#include "stored.h"
 #include "unit.h"
-
-static char dir[64];
-
-static void make_dir(void)
-{
-    snprintf(dir, sizeof(dir), "/tmp/test_store.XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(dir));
-}
-
-static void remove_dir(void)
-{
-    static const char *const names[] = {"jobs.sqlite3", "jobs.sqlite3-wal", "jobs.sqlite3-shm", "elsd.lock"};
-    char path[128];
-
-    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
-        snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
-        unlink(path);
-    }
-    rmdir(dir);
-}
-
-static struct srv_store *open_store(const char *where)
-{
-    struct srv_store *store = NULL;
-    struct els_error err = {0};
-
-    if (srv_store_open(&store, where, &err) < 0)
-        ck_abort_msg("%s", err.message);
-    return store;
-}
-
-/* A job of two 1×2×2 images; its id repeats `digit`. */
-static struct srv_record record_of(char digit)
-{
-    struct srv_record r = {.kind = "sample", .created = 1000 + digit, .params = (char *)"{\"seed\":1}",
-                           .shape = {1, 2, 2}, .num_images = 2, .num_steps = 3, .outputs = 3, .seed = 1};
-
-    memset(r.id, digit, SRV_ID_SIZE - 1);
-    memset(r.bank_sha256, 'b', 64);
-    return r;
-}
 
 static void accept_one(struct srv_store *store, char digit, const char *key)
 {
@@ -251,13 +210,13 @@ START_TEST(test_reopen_after_a_kill)
     pid_t child;
     int status;
 
-    make_dir();
+    scratch_make();
     child = fork();
     if (child == 0) {
         struct srv_record n = record_of('n'), b = record_of('b');
         struct srv_acceptance noisy = {.record = &n, .inputs = x0, .inputs_size = 8 * sizeof(float)};
 
-        store = open_store(dir);
+        store = open_store(folder);
         accept_one(store, 'c', NULL);
         accept_one(store, 'b', NULL);
         accept_one(store, 'a', NULL);
@@ -269,7 +228,7 @@ START_TEST(test_reopen_after_a_kill)
     ck_assert_int_eq(waitpid(child, &status, 0), child);
     ck_assert(WIFSIGNALED(status));
 
-    store = open_store(dir);
+    store = open_store(folder);
     check_result(store, 'a');
     ck_assert_int_eq(srv_store_next_unfinished(store, 0, &got, NULL), 0);
     ck_assert_int_eq(got.id[0], 'c');
@@ -291,7 +250,7 @@ START_TEST(test_reopen_after_a_kill)
     srv_record_deinit(&got);
     ck_assert_int_eq(srv_store_next_unfinished(store, 4, &got, NULL), ELS_ENOENT);
     srv_store_close(store);
-    remove_dir();
+    scratch_remove();
 }
 END_TEST
 
@@ -359,11 +318,8 @@ END_TEST
 
 static void write_file(const char *name, const char *bytes, size_t size, int64_t offset)
 {
-    char path[128];
-    int fd;
+    int fd = open(at(name), O_WRONLY | O_CREAT, 0600);
 
-    snprintf(path, sizeof(path), "%s/%s", dir, name);
-    fd = open(path, O_WRONLY | O_CREAT, 0600);
     ck_assert_int_ge(fd, 0);
     ck_assert_int_eq(pwrite(fd, bytes, size, offset), (ssize_t)size);
     close(fd);
@@ -374,20 +330,20 @@ static void expect_refusal(int code, const char *words)
     struct srv_store *store = NULL;
     struct els_error err = {0};
 
-    ck_assert_int_eq(srv_store_open(&store, dir, &err), code);
+    ck_assert_int_eq(srv_store_open(&store, folder, &err), code);
     ck_assert_ptr_null(store);
-    ck_assert_msg(strstr(err.message, words) && strstr(err.message, dir), "%s", err.message);
+    ck_assert_msg(strstr(err.message, words) && strstr(err.message, folder), "%s", err.message);
 }
 
 START_TEST(test_not_a_database)
 {
     char rubbish[8192];
 
-    make_dir();
+    scratch_make();
     memset(rubbish, 'r', sizeof(rubbish));
     write_file("jobs.sqlite3", rubbish, sizeof(rubbish), 0);
     expect_refusal(ELS_EFORMAT, "damaged");
-    remove_dir();
+    scratch_remove();
 }
 END_TEST
 
@@ -398,20 +354,18 @@ START_TEST(test_older_version_is_brought_forward)
     struct srv_record record = {0};
     struct srv_store *store;
     sqlite3 *db = NULL;
-    char path[128];
 
-    make_dir();
-    store = open_store(dir);
+    scratch_make();
+    store = open_store(folder);
     accept_one(store, 'a', NULL);
     finish_one(store, 'a', 6000);
     srv_store_close(store);
-    snprintf(path, sizeof(path), "%s/jobs.sqlite3", dir);
-    ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
+    ck_assert_int_eq(sqlite3_open(at("jobs.sqlite3"), &db), SQLITE_OK);
     ck_assert_int_eq(sqlite3_exec(db, "DROP TABLE scales; ALTER TABLE jobs DROP COLUMN depth; PRAGMA user_version=1",
                                   NULL, NULL, NULL), SQLITE_OK);
     sqlite3_close(db);
 
-    store = open_store(dir);
+    store = open_store(folder);
     check_result(store, 'a');
     ck_assert_int_eq(get(store, 'a', &record), 0);
     ck_assert_int_eq(record.depth, 1);
@@ -419,7 +373,7 @@ START_TEST(test_older_version_is_brought_forward)
     ck_assert_int_eq(srv_store_get_scales(store, "ann", "mine", &got, NULL), ELS_ENOENT);
     ck_assert_int_eq(srv_store_save_scales(store, "ann", "mine", "[3]", 5000, NULL), 0);
     srv_store_close(store);
-    remove_dir();
+    scratch_remove();
 }
 END_TEST
 
@@ -427,12 +381,12 @@ START_TEST(test_damaged_table)
 {
     char rubbish[4096 * 3];
 
-    make_dir();
-    srv_store_close(open_store(dir));
+    scratch_make();
+    srv_store_close(open_store(folder));
     memset(rubbish, 'r', sizeof(rubbish));
     write_file("jobs.sqlite3", rubbish, sizeof(rubbish), 4096); /* all but the first page's schema */
     expect_refusal(ELS_EFORMAT, "damaged");
-    remove_dir();
+    scratch_remove();
 }
 END_TEST
 
@@ -440,11 +394,11 @@ START_TEST(test_another_version)
 {
     static const char version[4] = {0, 0, 0, 99};
 
-    make_dir();
-    srv_store_close(open_store(dir));
+    scratch_make();
+    srv_store_close(open_store(folder));
     write_file("jobs.sqlite3", version, sizeof(version), 60); /* user_version, in the file format's header */
     expect_refusal(ELS_EFORMAT, "version 99");
-    remove_dir();
+    scratch_remove();
 }
 END_TEST
 
@@ -452,35 +406,30 @@ START_TEST(test_one_daemon_per_directory)
 {
     struct srv_store *store;
 
-    make_dir();
-    store = open_store(dir);
+    scratch_make();
+    store = open_store(folder);
     expect_refusal(ELS_EIO, "Another elsd");
     srv_store_close(store);
-    srv_store_close(open_store(dir));
-    remove_dir();
+    srv_store_close(open_store(folder));
+    scratch_remove();
 }
 END_TEST
 
 START_TEST(test_modes)
 {
     struct stat st;
-    char path[128], parent[64];
 
-    make_dir();
-    memcpy(parent, dir, sizeof(parent));
-    snprintf(dir, sizeof(dir), "%.40s/state", parent);
-    srv_store_close(open_store(dir));
-    ck_assert_int_eq(stat(dir, &st), 0);
+    scratch_make();
+    srv_store_close(open_store(at("state")));
+    ck_assert_int_eq(stat(at("state"), &st), 0);
     ck_assert_int_eq(st.st_mode & 0777, 0700);
-    snprintf(path, sizeof(path), "%s/jobs.sqlite3", dir);
-    ck_assert_int_eq(stat(path, &st), 0);
+    ck_assert_int_eq(stat(at("state/jobs.sqlite3"), &st), 0);
     ck_assert_int_eq(st.st_mode & 0777, 0600);
-    remove_dir();
-    rmdir(parent);
+    scratch_remove();
 }
 END_TEST
 
 UNIT_MAIN("store", test_life_in_memory, test_only_forward, test_idempotency, test_list, test_remove_and_tombstone,
-          test_retention, test_reopen_after_a_kill, test_saved_scales,
-          test_saved_scales_are_bounded, test_not_a_database, test_older_version_is_brought_forward, test_damaged_table, test_another_version,
+          test_retention, test_reopen_after_a_kill, test_saved_scales, test_saved_scales_are_bounded,
+          test_not_a_database, test_older_version_is_brought_forward, test_damaged_table, test_another_version,
           test_one_daemon_per_directory, test_modes)

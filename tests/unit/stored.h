@@ -1,0 +1,33 @@
+/*
+ * stored: a store in memory ("") or in a scratch folder, and the job that its tests put into it.
+ */
+#ifndef STORED_H
+#define STORED_H
+
+#include <check.h>
+#include <string.h>
+
+#include "scratch.h"
+#include "store.h"
+
+static inline struct srv_store *open_store(const char *where)
+{
+    struct srv_store *store = NULL;
+    struct els_error err = {0};
+
+    ck_assert_msg(srv_store_open(&store, where, &err) == 0, "%s", err.message);
+    return store;
+}
+
+/* A job of two 1×2×2 images; its id repeats `digit`. */
+static inline struct srv_record record_of(char digit)
+{
+    struct srv_record r = {.kind = "sample", .created = 1000 + digit, .params = (char *)"{\"seed\":1}",
+                           .shape = {1, 2, 2}, .num_images = 2, .num_steps = 3, .outputs = 3, .seed = 1};
+
+    memset(r.id, digit, SRV_ID_SIZE - 1);
+    memset(r.bank_sha256, 'b', 64);
+    return r;
+}
+
+#endif
