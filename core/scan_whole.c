@@ -1,35 +1,39 @@
 /*
- * The candidates of is and es in one bank image (eq. 3–6): the image in place, or all its circular translates.
- * Called by a scan's workers. All pixels share these candidates, so the result has one pixel.
+ * The candidates of is and es in eight bank images (eq. 3–6): the images in place, or all their
+ * circular translates. Called by a scan's workers. All pixels share these candidates, so the result
+ * has one pixel.
  *
- * The fast distance adds the values of a column first; as with windows, candidates in doubt are summed again in
- * the plain loop's order.
+ * The fast distances add up row by row, and are given up where all are too large already. As with
+ * windows, candidates in doubt are summed again in the plain loop's order.
  */
+#include <math.h>
 #include <string.h>
 
 #include "scan_internal.h"
 
-/* x(i,·) meets y(i+dy, dx+·); y's rows hold 2w−1 values, the image twice over. */
-static const double *source_row(const struct els_scan_plan *plan, const double *y, int c, int i,
-                                int dy, int dx)
+enum { LANES = ELS_SCAN_LANES };
+
+/* x(i,·) meets y(i+dy, dx+·); y's rows hold the image twice over. */
+static const double *source_row(const struct els_scan_plan *plan, const struct els_scan_work *work,
+                                int c, int i, int dy, int dx)
 {
     int row = i + dy < plan->shape.h ? i + dy : i + dy - plan->shape.h;
 
-    return y + ((size_t)c * (size_t)plan->ph + (size_t)row) * (size_t)plan->pw + dx;
+    return work->y + ((size_t)(c * plan->ph + row) * (size_t)plan->pw + (size_t)dx) * LANES;
 }
 
-static double plain_distance(const struct els_scan_plan *plan, const double *y, int dy, int dx)
+static double plain_distance(const struct els_scan_plan *plan, const struct els_scan_work *work,
+                             int lane, int dy, int dx)
 {
-    size_t w = (size_t)plan->shape.w;
     const double *x = plan->x;
     double sum = 0;
 
     for (int c = 0; c < plan->shape.c; c++)
-        for (int i = 0; i < plan->shape.h; i++, x += w) {
-            const double *from = source_row(plan, y, c, i, dy, dx);
+        for (int i = 0; i < plan->shape.h; i++, x += plan->pw) {
+            const double *from = source_row(plan, work, c, i, dy, dx) + lane;
 
-            for (size_t j = 0; j < w; j++) {
-                double d = x[j] - from[j];
+            for (int j = 0; j < plan->shape.w; j++) {
+                double d = x[j] - from[j * LANES];
 
                 sum += d * d;
             }
@@ -37,46 +41,46 @@ static double plain_distance(const struct els_scan_plan *plan, const double *y, 
     return sum;
 }
 
-static double fast_distance(const struct els_scan_plan *plan, struct els_scan_work *work, int dy,
-                            int dx)
+/* The translates (dy, dx … dx+ABREAST−1). Returns 0 once no distance can be below the bound any
+ * more. */
+static int add_up(const struct els_scan_plan *plan, struct els_scan_work *work, int dy, int dx)
 {
-    int w = plan->shape.w;
-    double *restrict column = work->column;
+    double bound = fmax(work->limit[0], work->near[0]);
     const double *x = plan->x;
-    double sum = 0;
 
-    memset(column, 0, (size_t)w * sizeof(*column));
+    for (int t = 0; t < ELS_SCAN_ABREAST; t++)
+        memcpy(work->distance + t * LANES, work->apart, LANES * sizeof(*work->apart));
     for (int c = 0; c < plan->shape.c; c++)
-        for (int i = 0; i < plan->shape.h; i++, x += w) {
-            const double *from = source_row(plan, work->y, c, i, dy, dx);
-
-            for (int j = 0; j < w; j++) {
-                double d = x[j] - from[j];
-
-                column[j] += d * d;
-            }
-        }
-    for (int j = 0; j < w; j++)
-        sum += column[j];
-    return sum;
+        for (int i = 0; i < plan->shape.h; i++, x += plan->pw)
+            if (!plan->loops->add_translates(
+                    work->distance, x, source_row(plan, work, c, i, dy, dx), plan->shape.w, bound))
+                return 0;
+    return 1;
 }
 
-void els_scan_whole(const struct els_scan_plan *plan, struct els_scan_work *work, int32_t image,
-                    struct els_scan_part *part, int (*stop)(void *user), void *user)
+static void take(const struct els_scan_plan *plan, struct els_scan_work *work, const double *d,
+                 int dy, int dx)
 {
-    int moves = plan->q->machine == ELS_MACHINE_ES;
+    for (int lane = 0; lane < LANES; lane++) {
+        struct els_found candidate = {
+            .image = work->image[lane], .row = (int16_t)dy, .column = (int16_t)dx};
 
-    for (int dy = 0; dy < (moves ? plan->shape.h : 1) && !stop(user); dy++)
-        for (int dx = 0; dx < (moves ? plan->shape.w : 1); dx++) {
-            struct els_found candidate = {
-                .image = image, .row = (int16_t)dy, .column = (int16_t)dx};
-            double d = fast_distance(plan, work, dy, dx);
+        if (!(d[lane] < work->limit[0]))
+            continue;
+        candidate.distance = plain_distance(plan, work, lane, dy, dx);
+        els_scan_keep(plan, work, 0, &candidate);
+    }
+    if (plan->inverse > 0)
+        els_scan_weigh(plan, work, 0, d, 1);
+}
 
-            if (d <= part->limit[0]) {
-                candidate.distance = plain_distance(plan, work->y, dy, dx);
-                els_scan_keep(plan, part, 0, &candidate);
-            }
-            if (plan->inverse > 0)
-                els_scan_weigh(plan, part, 0, &d, 1);
-        }
+void els_scan_whole(const struct els_scan_plan *plan, struct els_scan_work *work, int strip,
+                    int (*stop)(void *user), void *user)
+{
+    int columns = plan->q->machine == ELS_MACHINE_ES ? plan->shape.w : 1;
+
+    for (int dx = 0; dx < columns && !stop(user); dx += ELS_SCAN_ABREAST)
+        if (add_up(plan, work, strip, dx))
+            for (int t = 0; t < ELS_SCAN_ABREAST && dx + t < columns; t++)
+                take(plan, work, work->distance + t * LANES, strip, dx + t);
 }

@@ -375,37 +375,51 @@ START_TEST(test_bbels_equals_plain_loop)
 }
 END_TEST
 
-/* More images than parts of the bank, so that parts hold several and are merged. */
+/* Enough candidates for several parts, which are merged; five threads give the same bytes, and what the loop lists. */
 START_TEST(test_threads_change_nothing)
 {
-    struct problem q = {
-        .shape = {2, 6, 9}, .num_images = 300, .dtype = ELS_U8, .top = 7, .beta = 0.05, .p = 3};
-    static float x[2 * 6 * 9];
-    int64_t images[300];
+    enum { H = 20, W = 22, IMAGES = 400, TOP = 7 };
+    struct problem q = {.shape = {2, H, W},
+                        .num_images = IMAGES,
+                        .dtype = ELS_U8,
+                        .top = TOP,
+                        .beta = 0.05,
+                        .p = 3};
+    static float x[2 * H * W];
+    _cleanup_(els_freep) struct listed *list =
+        els_alloc_array((size_t)IMAGES * H * W, sizeof(*list));
+    int64_t images[IMAGES];
     uint64_t state = 3;
     struct els_bank *bank = bank_with_ties(&q, &state);
+    struct els_pool *pool = NULL;
     struct els_noise noise;
 
-    for (int i = 0; i < 300; i++)
+    for (int i = 0; i < IMAGES; i++)
         images[i] = i;
     els_noise_init(&noise, ELS_NOISE_TORCH, 1);
-    els_noise_randn(&noise, x, 2 * 6 * 9);
+    els_noise_randn(&noise, x, 2 * H * W);
+    ck_assert_int_eq(els_pool_new(&pool, 5), 0);
     for (int machine = 0; machine < ELS_MACHINE_COUNT; machine++) {
         struct els_mosaic *one = NULL, *many = NULL;
-        struct els_pool *pool = NULL;
         struct els_evaluation e;
+        int ties = 0;
 
         q.machine = (enum els_machine)machine;
         e = question(&q, bank, images, x);
-        ck_assert_int_eq(els_pool_new(&pool, 5), 0);
-        ck_assert_int_eq(els_mosaic_new(&one, &e, 7, NULL, NULL, NULL), 0);
-        ck_assert_int_eq(els_mosaic_new(&many, &e, 7, pool, NULL, NULL), 0);
-        ck_assert_mem_eq(one->candidate, many->candidate, 54 * 7 * sizeof(*one->candidate));
-        ck_assert_mem_eq(one->entropy, many->entropy, 54 * sizeof(double));
-        els_pool_free(pool);
+        ck_assert_int_eq(els_mosaic_new(&one, &e, TOP, NULL, NULL, NULL), 0);
+        ck_assert_int_eq(els_mosaic_new(&many, &e, TOP, pool, NULL, NULL), 0);
+        ck_assert_mem_eq(one->candidate, many->candidate, H * W * TOP * sizeof(*one->candidate));
+        ck_assert_mem_eq(one->entropy, many->entropy, H * W * sizeof(double));
+        for (int at = 0; at < H * W; at += 150) {
+            int n = list_candidates(&q, bank, x, at / W, at % W, list);
+
+            qsort(list, (size_t)n, sizeof(*list), by_distance);
+            ck_assert_double_le(check_pixel(&q, one, at / W, at % W, list, n, &ties), TOLERANCE);
+        }
         els_mosaic_free(one);
         els_mosaic_free(many);
     }
+    els_pool_free(pool);
     els_bank_unref(bank);
 }
 END_TEST
