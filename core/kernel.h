@@ -1,15 +1,15 @@
 /*
  * kernel: the inner loops of the engine, behind one table that is chosen once.
  *
- * The engine (engine.c) cuts the bank into groups of `lanes` images, and the image into bands of
- * rows. A kernel lays a group out so that lane l of every vector belongs to image l, and walks
- * all pairs of query and source positions ("pair" = one query pixel against one candidate patch):
+ * The engine (pass.c) cuts the bank into groups of `lanes` images, and the image into bands of
+ * rows. A kernel lays a group out in vectors of `lanes` candidates and walks all pairs of query
+ * and source positions ("pair" = one query pixel against one candidate patch):
  *
  *     k->prepare_query(sweep, x, query);                 // once per noisy image
  *     k->prepare_group(sweep, images, count, group);     // once per group of images
  *     k->begin(sweep, query, group, work, lanes);        // once per query and group
- *     for (int r = 0; r < sweep->rows.count; r++)        // one displacement of rows at a time
- *         k->sweep_windows(sweep, &sweep->rows.run[r], query, group, work, lanes);
+ *     for (int i = 0; i < k->steps(sweep); i++)          // some milliseconds each, at most
+ *         k->sweep(sweep, i, query, group, work, lanes);
  *
  * With a = √ᾱ and σ² = β, the logit of a candidate is (‖x_Ω‖², constant per query, is left out)
  *
@@ -92,13 +92,13 @@ struct els_kernel {
     /* Before one query's sweeps over one group; may be NULL. */
     void (*begin)(const struct els_sweep *sweep, const void *query, const void *group, void *work,
                   struct els_lanes *lanes);
-    /* ls, els, bbels: every pair of one run of rows with every run of columns. */
-    void (*sweep_windows)(const struct els_sweep *sweep, const struct els_run *rows,
-                          const void *query, const void *group, void *work,
-                          struct els_lanes *lanes);
-    /* is, es: every translate by (dy, ·); dy in [band_from, band_to). */
-    void (*sweep_translates)(const struct els_sweep *sweep, int dy, const void *query,
-                             const void *group, void *work, struct els_lanes *lanes);
+    /*
+     * The work of one query and one group in steps, to be walked in order: between them the engine
+     * asks whether to stop.
+     */
+    int (*steps)(const struct els_sweep *sweep);
+    void (*sweep)(const struct els_sweep *sweep, int step, const void *query, const void *group,
+                  void *work, struct els_lanes *lanes);
 };
 
 extern const struct els_kernel els_kernel_c;

@@ -143,5 +143,6 @@ const struct els_kernel els_kernel_avx2 = {
     .prepare_query = prepare_query,
     .prepare_group = prepare_group,
     .begin = begin,
-    .sweep_windows = sweep_windows,
+    .steps = steps,
+    .sweep = sweep,
 };

@@ -30,5 +30,6 @@ const struct els_kernel els_kernel_avx512 = {
     .prepare_query = prepare_query,
     .prepare_group = prepare_group,
     .begin = begin,
-    .sweep_windows = sweep_windows,
+    .steps = steps,
+    .sweep = sweep,
 };

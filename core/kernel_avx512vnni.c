@@ -32,5 +32,6 @@ const struct els_kernel els_kernel_avx512vnni = {
     .prepare_query = prepare_query,
     .prepare_group = prepare_group,
     .begin = begin,
-    .sweep_windows = sweep_windows,
+    .steps = steps,
+    .sweep = sweep,
 };

@@ -413,7 +413,7 @@ static void translates(const struct els_sweep *s, int *from, int *to)
 }
 
 static void sweep_translates(const struct els_sweep *s, int dy, const void *query,
-                             const void *group, void *work, struct els_lanes *lanes)
+                             const void *group, struct els_lanes *lanes)
 {
     struct layout o = layout_of(s);
     const float *y = group;
@@ -449,6 +449,21 @@ static void sweep_translates(const struct els_sweep *s, int dy, const void *quer
     }
 }
 
+/* A run of rows, or for is and es the translates of one row displacement. */
+static int steps(const struct els_sweep *s)
+{
+    return els_machine_uses_p(s->machine) ? s->rows.count : s->band_to - s->band_from;
+}
+
+static void sweep(const struct els_sweep *s, int step, const void *query, const void *group,
+                  void *work, struct els_lanes *lanes)
+{
+    if (els_machine_uses_p(s->machine))
+        sweep_windows(s, &s->rows.run[step], query, group, work, lanes);
+    else
+        sweep_translates(s, s->band_from + step, query, group, lanes);
+}
+
 const struct els_kernel els_kernel_c = {
     .name = "c",
     .lanes = L,
@@ -459,6 +474,6 @@ const struct els_kernel els_kernel_c = {
     .work_bytes = work_bytes,
     .prepare_query = prepare_query,
     .prepare_group = prepare_group,
-    .sweep_windows = sweep_windows,
-    .sweep_translates = sweep_translates,
+    .steps = steps,
+    .sweep = sweep,
 };

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "kernel.h"
+#include "kernel_units.h"
 
 enum {
     PAIR_BITS = 7,      /* of x, in the second number of a pair; y·2^7 still fits int16 */
@@ -59,11 +60,6 @@ static struct sizes sizes_of(const struct els_sweep *s)
     z.centre_values = (pixels + 2 * BLOCK) * c * LANES;
     z.pixel_values = (pixels + 2 * BLOCK) * LANES;
     return z;
-}
-
-static int window_values(const struct els_sweep *s)
-{
-    return (2 * s->rh + 1) * (2 * s->rw + 1) * s->shape.c;
 }
 
 static int accepts(const struct els_sweep *s)
@@ -151,75 +147,7 @@ static const int32_t *work_biases(const struct els_sweep *s, const void *work, i
            (size_t)p * sizes_of(s).pixel_values + BLOCK * LANES;
 }
 
-/* Position t of an axis of length n: wrapped, or −1 outside. */
-static inline int position(const struct els_sweep *s, int t, int n)
-{
-    if (t >= 0 && t < n)
-        return t;
-    return s->wraps ? (t + n) % n : -1;
-}
-
 /* ---- the noisy image ---- */
-
-/* How far (x − ay)² can move while y goes through [−1,1]. */
-static double pixel_range(double x, double a)
-{
-    return x >= a ? 4 * a * x : (x + a) * (x + a);
-}
-
-/* Σ pixel_range over the rows and channels of one column of the windows around row i. */
-static double column_range(const struct els_sweep *s, const float *x, int i, int column, double a)
-{
-    int h = s->shape.h, w = s->shape.w;
-    double sum = 0;
-
-    for (int t = i - s->rh; t <= i + s->rh; t++) {
-        int row = position(s, t, h);
-
-        for (int c = 0; row >= 0 && c < s->shape.c; c++)
-            sum += pixel_range(fabs((double)x[(c * h + row) * w + column]), a);
-    }
-    return sum;
-}
-
-/*
- * No two candidates of any query differ by more nats than this: the largest box sum of
- * pixel_range/2β.
- */
-static double logit_range(const struct els_sweep *s, const float *x)
-{
-    double a = s->scale > 0 ? 2 * s->bias / s->scale : 0, most = 0, column[ELS_MAX_SIDE];
-
-    for (int i = 0; a > 0 && i < s->shape.h; i++) {
-        for (int j = 0; j < s->shape.w; j++)
-            column[j] = column_range(s, x, i, j, a);
-        for (int j = 0; j < s->shape.w; j++) {
-            double sum = 0;
-
-            for (int b = j - s->rw; b <= j + s->rw; b++) {
-                int at = position(s, b, s->shape.w);
-
-                sum += at < 0 ? 0 : column[at];
-            }
-            most = fmax(most, sum);
-        }
-    }
-    return a > 0 ? most * s->bias / (a * a) : 0;
-}
-
-/*
- * What rounding x to multiples of δ does to the difference of two logits, as a standard error.
- * Candidates that weigh anything are near x, within about βV + 20β in squared distance, and so
- * near each other.
- */
-static double logit_error(const struct els_sweep *s, double delta)
-{
-    double values = window_values(s), apart = 2 * sqrt(values);
-
-    if (s->bias > 0)
-        apart = fmin(apart, 2 * sqrt((values + 20) / (2 * s->bias)));
-    return s->scale * delta / sqrt(12.0) * apart;
-}
 
 /* The largest |⟨x, y⟩|·β/a of any column of any window: it bounds the column sums. */
 static double largest_column(const struct els_sweep *s, const float *x)
@@ -232,7 +160,7 @@ static double largest_column(const struct els_sweep *s, const float *x)
             double sum = 0;
 
             for (int t = i - s->rh; t <= i + s->rh; t++) {
-                int row = position(s, t, h);
+                int row = els_position(s, t, h);
 
                 for (int c = 0; row >= 0 && c < s->shape.c; c++)
                     sum += fabs((double)x[(c * h + row) * w + j]);
@@ -240,16 +168,6 @@ static double largest_column(const struct els_sweep *s, const float *x)
             most = fmax(most, sum);
         }
     return most;
-}
-
-/* Largest k in 0 … most with nats·log2(e)·2^k < limit. */
-static int choose_fraction(double nats, double limit, int most)
-{
-    int k = most;
-
-    while (k > 0 && ldexp(nats * M_LOG2E, k) >= limit)
-        k--;
-    return k;
 }
 
 static int min_of(int a, int b)
@@ -260,26 +178,24 @@ static int min_of(int a, int b)
 /* See "Numbers" in kernel_sweep.h. */
 static void choose_units(const struct els_sweep *s, const float *x, struct query_header *head)
 {
-    double per_one = s->scale / 127.5; /* nats per unit of x and of u8 */
-    double alive = ((1 << ALIVE_BITS) + 1) * M_LN2, largest = 0, range, column;
+    double per_one = s->scale / ELS_UNITS_PER_ONE; /* nats per unit of x and of u8 */
+    double alive = ((1 << ALIVE_BITS) + 1) * M_LN2, largest = els_largest(s, x), range, column;
     int fine;
 
-    for (size_t i = 0; i < els_shape_values(s->shape); i++)
-        largest = fmax(largest, fabs((double)x[i]));
-    range = logit_range(s, x) + alive;
+    range = els_logit_range(s, x) + alive;
     column = largest_column(s, x) * per_one * 128;
-    fine = min_of(choose_fraction(largest * per_one, MAX_HIGH << PAIR_BITS, 31),
-                  choose_fraction(column, 0x1.fp30, 31));
+    fine = min_of(els_choose_fraction(largest * per_one, MAX_HIGH << PAIR_BITS, 31),
+                  els_choose_fraction(column, 0x1.fp30, 31));
     head->planes = 1;
     head->bits = PAIR_BITS;
-    head->fraction = min_of(choose_fraction(range, 0x1.fp30, 23), fine);
-    if (logit_error(s, per_one > 0 ? ldexp(M_LN2, -fine) / per_one : 0) > ONE_PLANE_ERROR) {
+    head->fraction = min_of(els_choose_fraction(range, 0x1.fp30, 23), fine);
+    if (els_logit_error(s, per_one > 0 ? ldexp(M_LN2, -fine) / per_one : 0) > ONE_PLANE_ERROR) {
         head->planes = 2;
         head->bits = 15;
-        while (((int64_t)window_values(s) << (head->bits + 8)) >= 1 << 29)
+        while (((int64_t)els_window_values(s) << (head->bits + 8)) >= 1 << 29)
             head->bits--;
-        head->fraction = min_of(choose_fraction(largest * per_one, ldexp(MAX_HIGH, head->bits), 22),
-                                choose_fraction(range, ldexp(0x1.fp30, head->bits), 22));
+        head->fraction = min_of(els_choose_fraction(largest * per_one, ldexp(MAX_HIGH, head->bits), 22),
+                                els_choose_fraction(range, ldexp(0x1.fp30, head->bits), 22));
         fine = head->fraction + 15 - head->bits;
     }
     head->shift = fine - head->fraction;
@@ -298,7 +214,7 @@ static int32_t pack(int64_t first, int64_t second)
 static int64_t x_value(const struct els_sweep *s, const float *x, double per_one, int c, int t,
                        int column)
 {
-    int row = position(s, t, s->shape.h), col = position(s, column, s->shape.w);
+    int row = els_position(s, t, s->shape.h), col = els_position(s, column, s->shape.w);
 
     return row < 0 || col < 0
                ? 0
@@ -354,7 +270,7 @@ static const int32_t *x_row(const struct els_sweep *s, const void *query, int p,
 
 static const int32_t *y_row(const struct els_sweep *s, const void *group, int t)
 {
-    int row = position(s, t, s->shape.h);
+    int row = els_position(s, t, s->shape.h);
 
     /* Outside, x is zero, and any row will do. */
     return (const int32_t *)group +
@@ -400,7 +316,7 @@ static void add_squares(int n, const int8_t *restrict pixel, int32_t *restrict s
 static void slide_squares(const struct els_sweep *s, const int32_t *pixel_square, int t, int sign,
                           int32_t *restrict column)
 {
-    int row = position(s, t, s->shape.h), n = s->shape.w * LANES;
+    int row = els_position(s, t, s->shape.h), n = s->shape.w * LANES;
 
     pixel_square += (ptrdiff_t)row * n;
     for (int j = 0; row >= 0 && j < n; j++)
@@ -421,7 +337,7 @@ static void window_squares(const struct els_sweep *s, const int32_t *pixel_squar
 
         slide_squares(s, pixel_square, k + s->rh, 1, column);
         for (int j = -s->rw; j < w + s->rw; j++) {
-            int in = position(s, j, w), out = position(s, j - 2 * s->rw - 1, w);
+            int in = els_position(s, j, w), out = els_position(s, j - 2 * s->rw - 1, w);
 
             for (int l = 0; in >= 0 && l < LANES; l++)
                 sum[l] += column[in * LANES + l];

@@ -530,9 +530,16 @@ static int plan_block(const struct els_sweep *s, const struct row *r, int *first
     return *first < *last;
 }
 
-static void sweep_windows(const struct els_sweep *s, const struct els_run *rows, const void *query,
-                          const void *group, void *work, struct els_lanes *lanes)
+/* One run of rows. */
+static int steps(const struct els_sweep *s)
 {
+    return s->rows.count;
+}
+
+static void sweep(const struct els_sweep *s, int step, const void *query, const void *group,
+                  void *work, struct els_lanes *lanes)
+{
+    const struct els_run *rows = &s->rows.run[step];
     int first_dx = first_displacement(s), dy = rows->source - rows->query;
     int last_dx = last_displacement(s), first, last;
     const struct variant *v = variants;

@@ -110,13 +110,8 @@ static void sweep_group(struct els_pass *pass, const struct els_sweep *s, struct
 
     if (kernel->begin)
         kernel->begin(s, query, w->group, w->work, lanes);
-    if (!els_machine_uses_p(s->machine)) {
-        for (int dy = s->band_from; dy < s->band_to && !look_in(pass, w); dy++)
-            kernel->sweep_translates(s, dy, query, w->group, w->work, lanes);
-        return;
-    }
-    for (int r = 0; r < s->rows.count && !look_in(pass, w); r++)
-        kernel->sweep_windows(s, &s->rows.run[r], query, w->group, w->work, lanes);
+    for (int i = 0; i < kernel->steps(s) && !look_in(pass, w); i++)
+        kernel->sweep(s, i, query, w->group, w->work, lanes);
 }
 
 /* One item: chain × band, all pairs. */

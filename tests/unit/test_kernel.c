@@ -126,8 +126,8 @@ static void run_group(const struct els_kernel *k, const struct els_sweep *s,
     k->prepare_group(s, q->images, (int)q->e.num_images, inside(group));
     if (k->begin)
         k->begin(s, inside(query), inside(group), inside(work), &l);
-    for (int r = 0; r < s->rows.count; r++)
-        k->sweep_windows(s, &s->rows.run[r], inside(query), inside(group), inside(work), &l);
+    for (int i = 0; i < k->steps(s); i++)
+        k->sweep(s, i, inside(query), inside(group), inside(work), &l);
     for (size_t i = 0; i < pixels; i++)
         for (size_t c = 0; c < (size_t)s->shape.c; c++) {
             const float *sum = l.sum + i * slots * lanes;
