@@ -1,10 +1,10 @@
 /*
- * Candidate geometry of ls, els and bbels along one axis (eq. 7–10, 38, 41). Called by the engine when it
- * plans an evaluation, and by the plain loop for every pixel. Holds no state.
+ * Candidate geometry of ls, els and bbels along one axis (eq. 7–10, 38, 41). Called by the engine
+ * when it plans an evaluation, and by the plain loop for every pixel. Holds no state.
  *
- * All three machines are one rule: query i pairs with the sources of [from(i), to(i)), see els_sources_of.
- * The runs are read off that rule, displacement by displacement, so there is one place that
- * knows it.
+ * All three machines are one rule: query i pairs with the sources of [from(i), to(i)), see
+ * els_sources_of. The runs are read off that rule, displacement by displacement, so there is one
+ * place that knows it.
  */
 #include "geometry.h"
 
@@ -70,6 +70,27 @@ int64_t els_runs_pairs(const struct els_runs *runs)
     for (int k = 0; k < runs->count; k++)
         pairs += runs->run[k].count;
     return pairs;
+}
+
+int els_classes_of(enum els_machine machine, enum els_candidates candidates, int n, int r,
+                   struct els_class *out, int most)
+{
+    int count = 0;
+
+    for (int i = 0; i < n; i++) {
+        struct els_class *last = count ? &out[count - 1] : NULL;
+        int from, to;
+
+        els_sources_of(machine, candidates, n, r, i, &from, &to);
+        if (last && last->source == from && last->sources == to - from) {
+            last->queries++;
+            continue;
+        }
+        if (count == most)
+            return most + 1;
+        out[count++] = (struct els_class){i, 1, from, to - from};
+    }
+    return count;
 }
 
 int els_machine_wraps(enum els_machine machine)

@@ -1,8 +1,9 @@
 /*
  * geometry: which source positions a query position may take its candidates from.
  *
- * Along one axis of length n, with radius r = P div 2, a machine pairs query i with sources k. The pairs with the
- * same displacement k − i form *runs* of consecutive queries: what a sliding sum walks along.
+ * Along one axis of length n, with radius r = P div 2, a machine pairs query i with sources k. The
+ * pairs with the same displacement k − i form *runs* of consecutive queries: what a sliding sum
+ * walks along.
  *
  *     struct els_runs rows;
  *     els_runs_new(&rows, ELS_MACHINE_BBELS, 0, 32, 1, 0, 32);
@@ -50,6 +51,18 @@ void els_runs_deinit(struct els_runs *runs);
 
 /* Pairs along the axis: Σ count. */
 int64_t els_runs_pairs(const struct els_runs *runs);
+
+/* Queries of an axis that share their sources: for bbels the interior, and each edge position. */
+struct els_class {
+    int query, queries;
+    int source, sources;
+};
+
+/*
+ * The classes of an axis, ascending, into out[most]. Their number; most + 1 when there are more.
+ */
+int els_classes_of(enum els_machine machine, enum els_candidates candidates, int n, int r,
+                   struct els_class *out, int most);
 
 /* Do windows of x (and of y) wrap around the image, rather than being clipped at its border? */
 int els_machine_wraps(enum els_machine machine);

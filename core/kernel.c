@@ -17,6 +17,7 @@ static const struct els_kernel *const kernels[] = {
     &els_kernel_avx2,
     &els_kernel_avx512,
     &els_kernel_avx512vnni,
+    &els_kernel_avx512lists,
 #endif
 };
 

@@ -77,10 +77,14 @@ struct els_lanes {
 struct els_kernel {
     const char *name;
     int lanes;
+    /* Any lane may hold candidates of any image; else lane l holds those of the group's image l. */
+    int mixes_images;
+    /* Of as many lanes: takes what this one does not accept. NULL: the C kernel does. */
+    const struct els_kernel *otherwise;
     /* Does this CPU have what it takes? */
     int (*usable)(void);
-    /* Can it take this sweep (dtype, sizes)? Otherwise the C kernel does. */
-    int (*accepts)(const struct els_sweep *sweep);
+    /* Can it take this sweep (dtype, sizes) of this noisy image? */
+    int (*accepts)(const struct els_sweep *sweep, const float *x);
     size_t (*query_bytes)(const struct els_sweep *sweep);
     size_t (*group_bytes)(const struct els_sweep *sweep);
     size_t (*work_bytes)(const struct els_sweep *sweep);
@@ -105,6 +109,7 @@ extern const struct els_kernel els_kernel_c;
 extern const struct els_kernel els_kernel_avx2;       /* x86-64 builds only, as all below */
 extern const struct els_kernel els_kernel_avx512;     /* F, BW, DQ, VL */
 extern const struct els_kernel els_kernel_avx512vnni; /* and VNNI */
+extern const struct els_kernel els_kernel_avx512lists; /* likewise */
 
 /*
  * The fastest kernel that this CPU can run, or the one that els_engine_use_kernel named, or ELS_CPU

@@ -120,3 +120,9 @@ INLINE int v_any(vi a, int bits)
 {
     return _mm512_test_epi32_mask(a, v_set_int(bits)) != 0;
 }
+
+/* Is any lane of a above b? */
+INLINE int v_above(vi a, vi b)
+{
+    return _mm512_cmpgt_epi32_mask(a, b) != 0;
+}

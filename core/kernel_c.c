@@ -8,12 +8,12 @@
  * Layout, L = 8 lanes (images):
  *   query  double [C][H][W + 2rw]      x with its border along columns: zeros, or wrapped
  *   group  float  [C][H][W + 2rw][L]   y likewise, in units of the bank (u8: u − 127.5), and
- *          double [H][W][L]            the bias of the patch centred there (is, es: one [L] for all)
+ *          double [H][W][L]            the bias of the patch centred there (is, es: one [L])
  *   work   double [W + 2rw][L]         column sums for the current row of windows
  *
  * One pair of runs (queries i, j; sources k = i + dy, l = j + dx) of a P×P window, P = 2r+1:
  *
- *        x rows      y rows             column sum j      += x(t, j)·y(t+dy, j+dx)      t = i + r enters
+ *        x rows      y rows             column sum j   += x(t, j)·y(t+dy, j+dx)   t = i + r enters
  *        i−r …  ┐    ┐ k−r …                              −= the same at t = i − r − 1   leaves
  *        i      │    │ k        then
  *        i+r    ┘    ┘ k+r      ⟨x_Ω, y⟩(j)  = running sum of 2r+1 column sums
@@ -46,8 +46,10 @@ static int always(void)
     return 1;
 }
 
-static int accepts_all(const struct els_sweep *s)
+static int accepts_all(const struct els_sweep *s, const float *x)
 {
+    (void)s;
+    (void)x;
     return 1;
 }
 

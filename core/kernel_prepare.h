@@ -10,13 +10,13 @@
 #include <string.h>
 
 #include "kernel.h"
+#include "kernel_softmax.h"
 #include "kernel_units.h"
 
 enum {
     PAIR_BITS = 7,      /* of x, in the second number of a pair; y·2^7 still fits int16 */
     MAX_VALUES = 32768, /* of a window: int32 holds the sum of its squares */
     MAX_HIGH = 32700,   /* |x >> bits| */
-    ALIVE_BITS = 6,     /* weights lie between 2·2^0 and 2·2^64 */
     QUERIES = 16,       /* of a row, whose weights are added together */
     DISTANCES = QUERIES * BLOCK * LANES,
 };
@@ -27,20 +27,6 @@ enum {
  * per value.
  */
 #define ONE_PLANE_ERROR 4e-5
-
-struct query_header {
-    int planes;
-    int bits;       /* one plane: of x in the second number of a pair; two: of the low part of D */
-    int fraction;   /* k: D counts 2^−k log2 units */
-    int shift;      /* column sums are finer than D by this many bits */
-    double unit;    /* of D, in nats */
-    double per_one; /* xi = x·per_one */
-    double bias;    /* times Σ(2u − 255)² is the bias in D's units */
-    int64_t cut;    /* from the floor to the reference */
-    size_t x_size;  /* int32 of one array of pairs */
-};
-
-enum { HEADER_BYTES = 128 };
 
 struct sizes {
     int rows, columns; /* of x with its borders */
@@ -62,8 +48,9 @@ static struct sizes sizes_of(const struct els_sweep *s)
     return z;
 }
 
-static int accepts(const struct els_sweep *s)
+static int accepts(const struct els_sweep *s, const float *x)
 {
+    (void)x;
     return els_bank_info(s->bank)->dtype == ELS_U8 && els_machine_uses_p(s->machine) &&
            (int64_t)(2 * s->rh + 1) * (2 * s->rw + 1) * s->shape.c <= MAX_VALUES;
 }
@@ -194,8 +181,9 @@ static void choose_units(const struct els_sweep *s, const float *x, struct query
         head->bits = 15;
         while (((int64_t)els_window_values(s) << (head->bits + 8)) >= 1 << 29)
             head->bits--;
-        head->fraction = min_of(els_choose_fraction(largest * per_one, ldexp(MAX_HIGH, head->bits), 22),
-                                els_choose_fraction(range, ldexp(0x1.fp30, head->bits), 22));
+        head->fraction =
+            min_of(els_choose_fraction(largest * per_one, ldexp(MAX_HIGH, head->bits), 22),
+                   els_choose_fraction(range, ldexp(0x1.fp30, head->bits), 22));
         fine = head->fraction + 15 - head->bits;
     }
     head->shift = fine - head->fraction;
@@ -248,7 +236,8 @@ static void prepare_query(const struct els_sweep *s, const float *x, void *query
             for (int t = -s->rh; t <= s->shape.h + s->rh; t++)
                 for (int j = -s->rw; j < s->shape.w + s->rw; j++)
                     for (int c = 0; c < s->shape.c; c++) {
-                        int64_t v = t == s->shape.h + s->rh ? 0 : x_value(s, x, head->per_one, c, t, j);
+                        int past = t == s->shape.h + s->rh;
+                        int64_t v = past ? 0 : x_value(s, x, head->per_one, c, t, j);
 
                         *out++ = x_pair(head, p, v, sign);
                     }
@@ -421,42 +410,26 @@ static int64_t first_logit(const struct els_sweep *s, const void *query, const v
     return high * ((int64_t)1 << head->bits) + (low >> head->shift) - bias;
 }
 
-/* The weights' unit: w = 2·2^(D·2^−k) = e^(l − m), D = l − floor in integers. */
-static double floor_to_m(const struct query_header *head, int64_t floor)
-{
-    return (double)floor * head->unit - M_LN2;
-}
-
-/*
- * The floors of the band's queries: below them nothing counts. The first is `cut` below the logit
- * of some candidate; after a flush, `cut` below ln Σ e^l, for that is what a skipped candidate
- * competes with.
- */
+/* The floors of the band's queries: the first is `cut` below the logit of some candidate. */
 static void set_floors(const struct els_sweep *s, const void *query, const void *group,
                        struct els_lanes *lanes)
 {
     const struct query_header *head = query;
-    int64_t *floor = lanes->floor, least;
+    size_t q = 0;
 
     for (int i = s->band_from; i < s->band_to; i++)
-        for (int j = 0; j < s->shape.w; j++, floor++) {
-            size_t q = (size_t)(floor - lanes->floor);
+        for (int j = 0; j < s->shape.w; j++, q++) {
             int k, l, end;
 
-            if (*floor == ELS_NO_FLOOR) {
-                els_sources_of(s->machine, s->candidates, s->shape.h, s->r, i, &k, &end);
-                k = i < k ? k : i < end ? i : end - 1;
-                els_sources_of(s->machine, s->candidates, s->shape.w, s->r, j, &l, &end);
-                l = j < l ? l : j < end ? j : end - 1;
-                least = first_logit(s, query, group, i, j, k, l) - head->cut;
-            } else if (lanes->log_total[q] > -INFINITY) {
-                least = (int64_t)(lanes->log_total[q] / head->unit) - head->cut;
-            } else {
+            if (lanes->floor[q] != ELS_NO_FLOOR) {
+                follow_total(head, lanes, q);
                 continue;
             }
-            *floor = least > *floor ? least : *floor;
-            lanes->log_total[q] = -INFINITY;
-            lanes->m[q] = floor_to_m(head, *floor);
+            els_sources_of(s->machine, s->candidates, s->shape.h, s->r, i, &k, &end);
+            k = i < k ? k : i < end ? i : end - 1;
+            els_sources_of(s->machine, s->candidates, s->shape.w, s->r, j, &l, &end);
+            l = j < l ? l : j < end ? j : end - 1;
+            set_floor(head, lanes, q, first_logit(s, query, group, i, j, k, l) - head->cut);
         }
 }
 

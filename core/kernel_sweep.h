@@ -18,8 +18,8 @@
  * planes, D = high·2^bits + low, each with its own column sums.
  *
  * One block: BLOCK neighbouring displacements dx … of one run of rows (half of them with two
- * planes, so that all fits into registers). LANES images lie side by side: every box below is a
- * vector.
+ * planes, so that all fits into registers, and with large windows). LANES images lie side by side:
+ * every box below is a vector.
  *
  *            j−r       j       j+r              column sums
  *      d=0    □  □  □  ▣  □  □  ▣ ← enters        S[j][d] += x(t,j)·y(t+dy, j+dx+d)    row t
@@ -34,8 +34,8 @@
  * negative counts as D = 0 and weighs e^−cut: as good as nothing.
  *
  * Layout, L = LANES:
- *   query  header; per plane, entering and leaving (−x): int32 [H + 2rh + 1][W + 2rw][C], pairs; the
- *          last row is zeros
+ *   query  header; per plane, entering and leaving (−x): int32 [H + 2rh + 1][W + 2rw][C], pairs;
+ *          the last row is zeros
  *   group  pairs int32 [H][W + 2rw + 2·BLOCK][C][L]: a margin each side, since a block may reach
  *          beyond the image; centres float [H][W][C][L]: u − 127.5; squares int32 [H][W][L]:
  *          Σ_Ω (2u − 255)²
@@ -49,11 +49,15 @@
 
 #include "kernel.h"
 #include "kernel_prepare.h"
+#include "kernel_softmax.h"
 
 /* Loops over a block must be unrolled: only then do its vectors stay in registers. */
 #define UNROLL _Pragma("GCC unroll 8")
 
-enum { PART = 4 }; /* vectors of a block that are weighed or skipped together */
+enum {
+    PART = 4,      /* vectors of a block that are weighed or skipped together */
+    HALF_FROM = 4, /* the radius from which half blocks are faster */
+};
 
 /*
  * One query row i against one source row k of one block, n displacements from dx. Pointers stand
@@ -230,24 +234,6 @@ INLINE void sweep_queries(const struct row *r, int n, int planes, int channels, 
 /* ---- the softmax ---- */
 
 /*
- * 2·2^(D·2^−k) for 0 ≤ D < 64·2^k. Shifted so that its whole part lies in a float's exponent, D +
- * v(f) is the weight's bits, f the fraction and v = 2^f + 1 − f, which lies in (1.9, 2]: a
- * polynomial, within 3e-6 of 2^f.
- */
-INLINE vf weight_of(vi d, vi shift)
-{
-    vi bits = v_shift_left(d, shift);
-    vf f = v_mantissa(bits); /* 1 + f */
-    vf v = v_set(1.353416792e-2f);
-
-    v = v_fma(v, f, v_set(-2.125211054e-3f));
-    v = v_fma(v, f, v_set(1.666133826e-1f));
-    v = v_fma(v, f, v_set(-6.879839691e-1f));
-    v = v_fma(v, f, v_set(2.509964223f));
-    return v_as_float(v_add_int(v_as_int(v), bits));
-}
-
-/*
  * Adds the listed parts' weights to s, v and u of their queries; j0 is the query of row 0 of
  * r->distance.
  */
@@ -287,23 +273,6 @@ INLINE void add_weights(const struct row *r, int n, int channels, int entropy, i
     }
 }
 
-/* Raises the floor of query j so that D = top falls to the reference, and rescales the sums. */
-static void raise_floor(const struct row *r, int j, int64_t top)
-{
-    int64_t by = top - r->head->cut;
-    double nats = (double)by * r->head->unit;
-    int slots = r->s->slots;
-    float keep = (float)exp(-nats), *sum = r->sum + (size_t)(j * slots) * LANES;
-    float *u = sum + (slots - 1) * LANES;
-
-    for (int l = 0; r->s->entropy && l < LANES; l++)
-        u[l] -= (float)nats * sum[l];
-    for (int k = 0; k < slots * LANES; k++)
-        sum[k] *= keep;
-    r->floor[j] += by;
-    r->m[j] = floor_to_m(r->head, r->floor[j]);
-}
-
 /*
  * Raises the floor of query j, row `at` of r->distance, until no D is too high. Rare: the window
  * is summed anew.
@@ -319,7 +288,8 @@ static void settle(const struct row *r, int planes, int j, int at)
             top = d[k] > top ? d[k] : top;
         if (top < 1 << (ALIVE_BITS + r->head->fraction))
             return;
-        raise_floor(r, j, top);
+        raise_floor(r->s, r->head, &r->m[j], &r->floor[j],
+                    r->sum + (ptrdiff_t)(j * r->s->slots) * LANES, top);
         for (int k = 0; k < r->n; k++)
             for (int p = 0; p < planes; p++) {
                 R[k][p] = v_set_int(0);
@@ -452,6 +422,29 @@ static void sweep_1(const struct row *r, int first, int last)
     sweep_row(r, BLOCK, 1, r->s->shape.c, first, last);
 }
 
+/* Half blocks waste less where a run of queries is short beside its window. */
+static void fill_half_1(const struct row *r, int i, int dy, int j, int end, const void *query,
+                        const void *group)
+{
+    fill_columns(r, BLOCK / 2, 1, 1, i, dy, j, end, query, group);
+}
+
+static void sweep_half_1(const struct row *r, int first, int last)
+{
+    sweep_row(r, BLOCK / 2, 1, 1, first, last);
+}
+
+static void fill_half_3(const struct row *r, int i, int dy, int j, int end, const void *query,
+                        const void *group)
+{
+    fill_columns(r, BLOCK / 2, 1, 3, i, dy, j, end, query, group);
+}
+
+static void sweep_half_3(const struct row *r, int first, int last)
+{
+    sweep_row(r, BLOCK / 2, 1, 3, first, last);
+}
+
 static void fill_2(const struct row *r, int i, int dy, int j, int end, const void *query,
                    const void *group)
 {
@@ -477,8 +470,11 @@ static void sweep_alone(const struct row *r, int first, int last)
         sweep_row(r, 1, 2, r->s->shape.c, first, last);
 }
 
-/* The first that fits; the last two also for a single displacement. */
+/* The first that fits; half blocks lead, and are left out for small windows. */
+enum { HALVES = 2 };
 static const struct variant variants[] = {
+    {BLOCK / 2, 1, 1, fill_half_1, sweep_half_1},
+    {BLOCK / 2, 1, 3, fill_half_3, sweep_half_3},
     {BLOCK, 1, 1, fill_1_1, sweep_1_1},
     {BLOCK, 1, 3, fill_1_3, sweep_1_3},
     {BLOCK, 1, 0, fill_1, sweep_1},
@@ -542,7 +538,7 @@ static void sweep(const struct els_sweep *s, int step, const void *query, const 
     const struct els_run *rows = &s->rows.run[step];
     int first_dx = first_displacement(s), dy = rows->source - rows->query;
     int last_dx = last_displacement(s), first, last;
-    const struct variant *v = variants;
+    const struct variant *v = s->rw >= HALF_FROM ? variants : variants + HALVES;
     struct row r = {
         .s = s,
         .head = query,

@@ -80,7 +80,7 @@ static double sum_lanes(const float *v, int lanes)
 static void flush(const struct els_pass *pass, const struct els_sweep *s, struct els_lanes *lanes,
                   int full, struct els_posterior *part)
 {
-    int n = pass->kernel->lanes, translates = !els_machine_uses_p(s->machine);
+    int n = pass->lanes, translates = !els_machine_uses_p(s->machine);
     double unit = els_bank_info(s->bank)->dtype == ELS_U8 ? 1.0 / 127.5 : 1.0;
     double v[ELS_MAX_CHANNELS];
     size_t pixels = els_pass_part_pixels(s);
@@ -103,11 +103,10 @@ static void flush(const struct els_pass *pass, const struct els_sweep *s, struct
  * One group of images against one pair. Leaves early, with half a group added, only when told to
  * stop.
  */
-static void sweep_group(struct els_pass *pass, const struct els_sweep *s, struct worker *w,
-                        const void *query, struct els_lanes *lanes)
+static void sweep_group(struct els_pass *pass, const struct els_kernel *kernel,
+                        const struct els_sweep *s, struct worker *w, const void *query,
+                        struct els_lanes *lanes)
 {
-    const struct els_kernel *kernel = pass->kernel;
-
     if (kernel->begin)
         kernel->begin(s, query, w->group, w->work, lanes);
     for (int i = 0; i < kernel->steps(s) && !look_in(pass, w); i++)
@@ -119,7 +118,7 @@ static void walk(void *arg, size_t item, int worker)
 {
     struct els_pass *pass = arg;
     struct worker *w = &pass->worker[worker];
-    int lanes = pass->kernel->lanes, chain = (int)item / pass->bands,
+    int lanes = pass->lanes, chain = (int)item / pass->bands,
         band = (int)item % pass->bands;
     int64_t from = pass->groups * chain / pass->chains,
             to = pass->groups * (chain + 1) / pass->chains;
@@ -133,6 +132,7 @@ static void walk(void *arg, size_t item, int worker)
     }
     for (int64_t g = from; g < to; g++) {
         int64_t left = pass->e->num_images - g * lanes, prepared = -1;
+        const struct els_kernel *by = NULL;
         int full = left < lanes ? (int)left : lanes;
         /* A group with empty lanes comes last, and is flushed by itself. */
         int last = g + 1 == to || left < 2 * lanes || (g + 1 - from) % per_flush == 0;
@@ -141,14 +141,17 @@ static void walk(void *arg, size_t item, int worker)
             int64_t k = (pass->first + i) / pass->e->batch;
             const struct els_sweep *s = &pass->sweep[k * pass->bands + band];
 
-            if (k != prepared)
-                pass->kernel->prepare_group(s, pass->e->images + g * lanes, full, w->group);
+            const struct els_kernel *kernel = pass->kernel[pass->first + i];
+
+            if (k != prepared || kernel != by)
+                kernel->prepare_group(s, pass->e->images + g * lanes, full, w->group);
             prepared = k;
-            sweep_group(pass, s, w, pass->query[i], &w->lanes[i]);
+            by = kernel;
+            sweep_group(pass, kernel, s, w, pass->query[i], &w->lanes[i]);
             if (atomic_load_explicit(&pass->stop, memory_order_relaxed))
                 return;
             if (last)
-                flush(pass, s, &w->lanes[i], full, &part[i]);
+                flush(pass, s, &w->lanes[i], kernel->mixes_images ? lanes : full, &part[i]);
             atomic_fetch_add_explicit(&pass->done, 1, memory_order_relaxed);
         }
     }
@@ -169,14 +172,14 @@ static void free_worker(struct worker *w, int64_t count)
     free(w->work);
 }
 
-/* Buffers for the largest sweep of the run: P sets the padding. */
+/* Buffers for the largest sweep of the run. */
 static int new_worker(const struct els_pass *pass, struct worker *w)
 {
     size_t group = 1, work = 1;
 
-    for (int k = 0; k < pass->e->num_p; k++) {
-        const struct els_sweep *s = &pass->sweep[k * pass->bands];
-        size_t g = pass->kernel->group_bytes(s), o = pass->kernel->work_bytes(s);
+    for (int64_t i = pass->first; i < pass->first + pass->count; i++) {
+        const struct els_sweep *s = &pass->sweep[i / pass->e->batch * pass->bands];
+        size_t g = pass->kernel[i]->group_bytes(s), o = pass->kernel[i]->work_bytes(s);
 
         group = g > group ? g : group;
         work = o > work ? o : work;
@@ -211,11 +214,11 @@ static int prepare_queries(struct els_pass *pass)
         int64_t pair = pass->first + i;
         const struct els_sweep *s = &pass->sweep[pair / pass->e->batch * pass->bands];
 
-        pass->query[i] = els_alloc_aligned(pass->kernel->query_bytes(s), 1);
+        pass->query[i] = els_alloc_aligned(pass->kernel[pair]->query_bytes(s), 1);
         if (!pass->query[i])
             return ELS_ENOMEM;
-        pass->kernel->prepare_query(s, pass->e->x + (size_t)(pair % pass->e->batch) * values,
-                                    pass->query[i]);
+        pass->kernel[pair]->prepare_query(s, pass->e->x + (size_t)(pair % pass->e->batch) * values,
+                                          pass->query[i]);
     }
     return 0;
 }

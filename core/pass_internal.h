@@ -17,7 +17,9 @@ struct worker {
 
 struct els_pass {
     const struct els_evaluation *e;
-    const struct els_kernel *kernel;
+    /* [num_p·batch]: each (P, noisy image) pair has its own, all of `lanes` lanes. */
+    const struct els_kernel **kernel;
+    int lanes;
     int64_t groups;
     int chains, bands;
     struct els_sweep *sweep; /* [num_p, bands] */

@@ -36,7 +36,7 @@ size_t els_pass_lane_floats(const struct els_pass *pass, const struct els_sweep 
 {
     int rows = els_machine_uses_p(s->machine) ? s->band_to - s->band_from : s->shape.h;
 
-    return (size_t)rows * (size_t)s->shape.w * (size_t)s->slots * (size_t)pass->kernel->lanes;
+    return (size_t)rows * (size_t)s->shape.w * (size_t)s->slots * (size_t)pass->lanes;
 }
 
 size_t els_pass_part_pixels(const struct els_sweep *s)
@@ -53,7 +53,7 @@ size_t els_pass_part_pixels(const struct els_sweep *s)
 static int band_rows(const struct els_pass *pass, int slots, int length)
 {
     struct els_shape shape = els_bank_info(pass->e->bank)->shape;
-    int64_t row_bytes = (int64_t)shape.w * slots * pass->kernel->lanes * (int64_t)sizeof(float);
+    int64_t row_bytes = (int64_t)shape.w * slots * pass->lanes * (int64_t)sizeof(float);
     int rows = length;
 
     if (els_machine_uses_p(pass->e->machine)) {
@@ -171,7 +171,36 @@ static int64_t pairs_that_fit(const struct els_pass *pass)
     return fit > 0 ? fit : 1;
 }
 
-static int plan(struct els_pass *pass, int entropy)
+/* The first kernel from `first` on that takes the sweep of this noisy image; NULL: none does. */
+static const struct els_kernel *kernel_for(const struct els_kernel *first,
+                                           const struct els_sweep *s, const float *x)
+{
+    while (first && !first->accepts(s, x))
+        first = first->otherwise;
+    return first;
+}
+
+/*
+ * Every pair by itself, so that an image's result does not depend on those beside it. 0 when some
+ * pair has none.
+ */
+static int choose_kernels(struct els_pass *pass, const struct els_kernel *first)
+{
+    const struct els_evaluation *e = pass->e;
+    size_t values = els_shape_values(els_bank_info(e->bank)->shape);
+
+    for (int64_t i = 0; i < e->num_p * e->batch; i++) {
+        const struct els_sweep *s = &pass->sweep[i / e->batch * pass->bands];
+
+        pass->kernel[i] = kernel_for(first, s, e->x + (size_t)(i % e->batch) * values);
+        if (!pass->kernel[i])
+            return 0;
+    }
+    return 1;
+}
+
+/* With `first`, or where it does not accept, with another. ELS_ENOENT: some pair is left over. */
+static int plan(struct els_pass *pass, const struct els_kernel *first, int entropy)
 {
     const struct els_evaluation *e = pass->e;
     struct els_shape shape = els_bank_info(e->bank)->shape;
@@ -179,7 +208,8 @@ static int plan(struct els_pass *pass, int entropy)
     int length = e->machine == ELS_MACHINE_IS ? 1 : shape.h;
     int rows;
 
-    pass->groups = divide_up(e->num_images, pass->kernel->lanes);
+    pass->lanes = first->lanes;
+    pass->groups = divide_up(e->num_images, pass->lanes);
     pass->chains = max_int(1, min_int(MAX_CHAINS, (int)(ELS_PARTS_BYTES / 4 / image)));
     if (pass->groups < pass->chains * CHAIN_GROUPS)
         pass->chains = max_int(min_int(pass->chains, MIN_ITEMS),
@@ -190,7 +220,8 @@ static int plan(struct els_pass *pass, int entropy)
     rows = band_rows(pass, 2 + shape.c, length);
     pass->bands = divide_up(length, rows);
     pass->sweep = els_alloc_array((size_t)e->num_p * (size_t)pass->bands, sizeof(*pass->sweep));
-    if (!pass->sweep)
+    pass->kernel = els_alloc_array((size_t)(e->num_p * e->batch), sizeof(struct els_kernel *));
+    if (!pass->sweep || !pass->kernel)
         return ELS_ENOMEM;
     for (int k = 0; k < e->num_p; k++)
         for (int b = 0; b < pass->bands; b++) {
@@ -201,15 +232,7 @@ static int plan(struct els_pass *pass, int entropy)
         }
     pass->max_adds = most_candidates(e);
     pass->pairs_at_once = pairs_that_fit(pass);
-    return 0;
-}
-
-static int kernel_accepts_all(const struct els_pass *pass)
-{
-    for (int i = 0; i < pass->e->num_p * pass->bands; i++)
-        if (!pass->kernel->accepts(&pass->sweep[i]))
-            return 0;
-    return 1;
+    return choose_kernels(pass, first) ? 0 : ELS_ENOENT;
 }
 
 static void forget_plan(struct els_pass *pass)
@@ -219,7 +242,9 @@ static void forget_plan(struct els_pass *pass)
         els_runs_deinit(&pass->sweep[i].cols);
     }
     free(pass->sweep);
+    free(pass->kernel);
     pass->sweep = NULL;
+    pass->kernel = NULL;
 }
 
 int els_pass_new(struct els_pass **out, const struct els_evaluation *e, int entropy)
@@ -230,12 +255,10 @@ int els_pass_new(struct els_pass **out, const struct els_evaluation *e, int entr
     if (!pass)
         return ELS_ENOMEM;
     pass->e = e;
-    pass->kernel = els_kernel_chosen();
-    r = plan(pass, entropy);
-    if (r == 0 && !kernel_accepts_all(pass)) {
+    r = plan(pass, els_kernel_chosen(), entropy);
+    if (r == ELS_ENOENT) {
         forget_plan(pass);
-        pass->kernel = &els_kernel_c;
-        r = plan(pass, entropy);
+        r = plan(pass, &els_kernel_c, entropy);
     }
     if (r < 0) {
         els_pass_free(pass);

@@ -1,15 +1,17 @@
 /*
  * posterior: the sum over candidates as a monoid, one element per pixel.
  *
- *     (m, s, u, v)  with  m a reference logit,  s = Σ e^(l−m),  u = Σ e^(l−m)·(l−m),  v_ch = Σ e^(l−m)·y_ch
+ *     (m, s, u, v)   m a reference logit,  s = Σ e^(l−m),  u = Σ e^(l−m)·(l−m),
+ *                    v_ch = Σ e^(l−m)·y_ch
  *
- * over any set of candidates with logits l = −‖x_Ω − a·y_c‖²/2β (a constant per pixel may be left out) and centre
- * values y. Two disjoint sets merge exactly; the empty set (s = 0) is the neutral element. Then
+ * over any set of candidates with logits l = −‖x_Ω − a·y_c‖²/2β (a constant per pixel may be left
+ * out) and centre values y. Two disjoint sets merge exactly; the empty set (s = 0) is the neutral
+ * element. Then
  *
  *     x̂0 = v/s,   entropy = ln s − u/s   (nats),   effective number of candidates = exp(entropy)
  *
- * Threads, bank shards and progressive refinement are all merges of it. Addition of
- * floating-point numbers does not associate, so whoever wants the same bytes merges in a fixed order.
+ * Threads, bank shards and progressive refinement are all merges of it. Addition of floating-point
+ * numbers does not associate, so whoever wants the same bytes merges in a fixed order.
  */
 #ifndef ELS_POSTERIOR_H
 #define ELS_POSTERIOR_H

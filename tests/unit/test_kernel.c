@@ -16,7 +16,7 @@
 #include "pass_internal.h"
 #include "unit.h"
 
-enum { CANARY = 256, CASES = 120 };
+enum { CANARY = 256, CASES = 160 };
 
 static uint64_t step(uint64_t *state)
 {
@@ -93,7 +93,7 @@ static void random_problem(struct problem *q, uint64_t *state)
         .x = q->x,
     };
     q->e.alpha_bar = 1 - q->e.beta;
-    q->p = 1 + 2 * (int)(step(state) % 16);
+    q->p = 1 + 2 * (int)(step(state) % (step(state) % 2 ? 16 : 3));
     while (els_machine_check_p(q->e.machine, shape, q->p, NULL) < 0)
         q->p -= 2;
     for (int64_t i = 0; i < num_images; i++)
@@ -111,6 +111,7 @@ static void run_group(const struct els_kernel *k, const struct els_sweep *s,
 {
     size_t pixels = (size_t)s->shape.h * (size_t)s->shape.w;
     size_t lanes = (size_t)k->lanes, slots = (size_t)s->slots;
+    size_t used = k->mixes_images ? lanes : (size_t)q->e.num_images;
     struct fenced query = fence(k->query_bytes(s), fill), group = fence(k->group_bytes(s), fill);
     struct fenced work = fence(k->work_bytes(s), fill);
     struct fenced sums = fence(pixels * slots * lanes * sizeof(float), 0);
@@ -133,7 +134,7 @@ static void run_group(const struct els_kernel *k, const struct els_sweep *s,
             const float *sum = l.sum + i * slots * lanes;
             double v = 0, weight = 0;
 
-            for (size_t lane = 0; lane < (size_t)q->e.num_images; lane++) {
+            for (size_t lane = 0; lane < used; lane++) {
                 weight += (double)sum[lane];
                 v += (double)sum[(1 + c) * lanes + lane];
             }
@@ -164,10 +165,12 @@ START_TEST(test_kernel_keeps_to_its_buffers)
     static double mine[4 * 24 * 24], again[4 * 24 * 24], reference[4 * 24 * 24];
     uint64_t state = 11;
     double worst = 0;
+    int mine_took = 0;
 
     for (int round = 0; round < CASES; round++) {
         struct problem q;
         struct els_pass *pass = NULL;
+        const struct els_kernel *kernel;
         struct els_sweep s;
         size_t values;
 
@@ -175,8 +178,11 @@ START_TEST(test_kernel_keeps_to_its_buffers)
         values = els_shape_values(els_bank_info(q.bank)->shape);
         ck_assert_int_eq(els_pass_new(&pass, &q.e, 0), 0);
         whole_sweep(pass, &q.e, &s);
-        run_group(els_kernel_chosen(), &s, &q, 0x00, mine);
-        run_group(els_kernel_chosen(), &s, &q, 0xff, again);
+        /* The one whose name is asked for, or the one it leaves the case to. */
+        kernel = pass->kernel[0];
+        mine_took += kernel == els_kernel_chosen();
+        run_group(kernel, &s, &q, 0x00, mine);
+        run_group(kernel, &s, &q, 0xff, again);
         run_group(&els_kernel_c, &s, &q, 0xff, reference);
         ck_assert_mem_eq(mine, again, values * sizeof(*mine));
         for (size_t i = 0; i < values; i++)
@@ -187,7 +193,9 @@ START_TEST(test_kernel_keeps_to_its_buffers)
         els_pass_free(pass);
         els_bank_unref(q.bank);
     }
-    printf("%s: %d cases, within %.2g of c (allowed 1e-4)\n", els_engine_kernel(), CASES, worst);
+    ck_assert_int_ge(mine_took, CASES / 5);
+    printf("%s: %d of %d cases, within %.2g of c (allowed 1e-4)\n", els_engine_kernel(), mine_took,
+           CASES, worst);
 }
 END_TEST
 
