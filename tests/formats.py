@@ -1,4 +1,5 @@
-"""The file formats that answers come in, read and written independently of the code under test."""
+"""The formats that tensors and pictures travel in, read and written independently of the code under test."""
+import base64
 import io
 import json
 import struct
@@ -7,14 +8,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+SAFETENSORS = "application/vnd.safetensors"
 KINDS = {"U8": "|u1", "I32": "<i4", "I64": "<i8", "F32": "<f4", "F64": "<f8"}
 
 
-def write_safetensors(tensors, metadata=None):
+def write_safetensors(tensors, **metadata):
+    """Metadata that is no string becomes JSON."""
     header, data = {}, b""
     if metadata:
-        header["__metadata__"] = metadata
+        header["__metadata__"] = {k: v if isinstance(v, str) else json.dumps(v) for k, v in metadata.items()}
     for name, x in tensors.items():
+        x = np.asarray(x)
         kind = {dtype: kind for kind, dtype in KINDS.items()}[x.dtype.str]
         header[name] = {"dtype": kind, "shape": list(x.shape), "data_offsets": [len(data), len(data) + x.nbytes]}
         data += x.tobytes()
@@ -44,6 +48,23 @@ def write_npy(x):
     out = io.BytesIO()
     np.save(out, x, allow_pickle=False)
     return out.getvalue()
+
+
+def write_bank(path, images, labels=None):
+    tensors = {"images": np.asarray(images, np.float32)}
+    if labels is not None:
+        tensors["labels"] = np.asarray(labels, np.int64)
+    path.write_bytes(write_safetensors(tensors, name=path.stem))
+    return path
+
+
+def inside(npy):
+    """An array, or the bytes of a .npy, inside JSON."""
+    return {"npy_base64": base64.b64encode(npy if isinstance(npy, bytes) else write_npy(npy)).decode()}
+
+
+def outside(value):
+    return read_npy(base64.b64decode(value["npy_base64"]))
 
 
 class Png(NamedTuple):

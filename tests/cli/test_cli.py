@@ -52,8 +52,8 @@ def bank(tmp_path_factory):
     path = tmp_path_factory.mktemp("bank") / "tiny.safetensors"
     images = np.random.default_rng(1).integers(0, 256, (12, 1, 8, 8), dtype=np.uint8)
     labels = np.arange(12, dtype=np.int64) % 3
-    path.write_bytes(write_safetensors({"images": images, "labels": labels},
-                                       {"name": "tiny", "classes": '["cat", "dog", "7"]'}))
+    path.write_bytes(write_safetensors({"images": images, "labels": labels}, name="tiny",
+                                       classes=["cat", "dog", "7"]))
     return path
 
 
@@ -61,7 +61,7 @@ def bank(tmp_path_factory):
 def colour_bank(tmp_path_factory):
     path = tmp_path_factory.mktemp("colour") / "colour.safetensors"
     images = np.random.default_rng(2).integers(0, 256, (5, 3, 6, 7), dtype=np.uint8)
-    path.write_bytes(write_safetensors({"images": images}, {"name": "colour", "scales": "[3, 3, 5, 5]"}))
+    path.write_bytes(write_safetensors({"images": images}, name="colour", scales=[3, 3, 5, 5]))
     return path
 
 
@@ -433,7 +433,7 @@ def golden_bank(tmp_path_factory):
     path = tmp_path_factory.mktemp("golden") / "mnist24.safetensors"
     images = np.load(TESTS / "golden/mnist24_images_u8.npy")
     labels = np.load(TESTS / "golden/mnist24_labels.npy").astype(np.int64)
-    path.write_bytes(write_safetensors({"images": images, "labels": labels}, {"name": "mnist24"}))
+    path.write_bytes(write_safetensors({"images": images, "labels": labels}, name="mnist24"))
     return path
 
 

@@ -25,7 +25,7 @@ def folder(tmp_path_factory):
     random = np.random.default_rng(3)
     images = (random.integers(0, 3, (30, *SHAPE)) * 100).astype(np.uint8)
     (path / "bank.safetensors").write_bytes(write_safetensors(
-        {"images": images, "labels": np.arange(30, dtype=np.int64) % 2}, {"name": "grey"}))
+        {"images": images, "labels": np.arange(30, dtype=np.int64) % 2}, name="grey"))
     np.save(path / "xt.npy", random.standard_normal((4, 3, *SHAPE)).astype(np.float32))
     np.save(path / "eps.npy", random.standard_normal((4, 3, *SHAPE)).astype(np.float32))
     np.save(path / "t.npy", T)

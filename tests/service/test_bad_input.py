@@ -1,5 +1,4 @@
 """Input that is wrong or hostile: each gets its clear answer, and the daemon goes on serving."""
-import base64
 import json
 import os
 import struct
@@ -8,9 +7,8 @@ import numpy as np
 import pytest
 
 from daemon import QUICK, refuses_to_start
-from formats import write_npy, write_safetensors
+from formats import SAFETENSORS, inside, write_npy, write_safetensors
 
-SAFETENSORS = "application/vnd.safetensors"
 JSON = {"Content-Type": "application/json"}
 
 
@@ -196,7 +194,7 @@ def container(header, data=b""):
 
 
 PARAMS = {"params": json.dumps(QUICK | {"noise": "x"})}
-WHOLE = write_safetensors({"x": NOISE}, PARAMS)
+WHOLE = write_safetensors({"x": NOISE}, **PARAMS)
 
 
 def entry(**change):
@@ -222,7 +220,7 @@ def test_hostile_safetensors(elsd, body):
 
 @pytest.mark.parametrize("params, status", [("{", 400), ('{"a":1,"a":1}', 400), ("[]", 422), ('{"sed":1}', 422)])
 def test_params_of_a_container_are_read_as_a_body_is(elsd, params, status):
-    body = write_safetensors({"x": NOISE}, {"params": params})
+    body = write_safetensors({"x": NOISE}, params=params)
     elsd.problem("POST", "/v1/jobs", status, data=body, headers={"Content-Type": SAFETENSORS})
 
 
@@ -231,10 +229,9 @@ def test_params_of_a_container_are_read_as_a_body_is(elsd, params, status):
     (np.full_like(NOISE, np.nan), "finite"), (np.full_like(NOISE, np.inf), "finite"), (np.concatenate([NOISE, NOISE]), "2"), (NOISE[:0], "0"),
 ], ids=["31", "two dimensions", "bytes", "nan", "inf", "two images", "no image"])
 def test_noise_of_a_wrong_shape_or_kind(elsd, noise, says):
-    where = {"npy_base64": base64.b64encode(write_npy(noise)).decode()}
     params = QUICK | {"num_images": 1}
-    body = write_safetensors({"x": noise}, {"params": json.dumps(params | {"noise": "x"})})
-    for sent in ({"json": params | {"noise": where}}, {"data": body, "headers": {"Content-Type": SAFETENSORS}}):
+    body = write_safetensors({"x": noise}, params=params | {"noise": "x"})
+    for sent in ({"json": params | {"noise": inside(noise)}}, {"data": body, "headers": {"Content-Type": SAFETENSORS}}):
         error = elsd.problem("POST", "/v1/jobs", 422, **sent)["errors"][0]
         assert error["pointer"].startswith("/noise") and says in error["detail"], error
 
@@ -249,15 +246,14 @@ NPY = write_npy(NOISE)
     NPY.replace(b"{'descr'", b"{'descq'"), b"PK\x03\x04" + bytes(100),
 ], ids=lambda b: f"{len(b)}-{ascii(b[6:40])}")
 def test_hostile_npy(elsd, body):
-    where = {"npy_base64": base64.b64encode(body).decode()}
-    error, = elsd.problem("POST", "/v1/jobs", 422, json=QUICK | {"noise": where})["errors"]
+    error, = elsd.problem("POST", "/v1/jobs", 422, json=QUICK | {"noise": inside(body)})["errors"]
     assert error["pointer"].startswith("/noise")
 
 
 # ---- banks at the start ----
 
 IMAGES = np.random.default_rng(3).integers(0, 256, (4, 1, 8, 8), dtype=np.uint8)
-BANK = write_safetensors({"images": IMAGES, "labels": np.arange(4)}, {"name": "tiny"})
+BANK = write_safetensors({"images": IMAGES, "labels": np.arange(4)}, name="tiny")
 
 
 @pytest.mark.parametrize("content", [
@@ -269,8 +265,8 @@ BANK = write_safetensors({"images": IMAGES, "labels": np.arange(4)}, {"name": "t
     write_safetensors({"images": IMAGES.repeat(5, 1)}),
     write_safetensors({"images": np.full((2, 1, 4, 4), np.nan, np.float32)}),
     write_safetensors({"images": np.full((2, 1, 4, 4), 1.5, np.float32)}),
-    write_safetensors({"images": IMAGES, "labels": np.arange(4)}, {"classes": '["a"]'}),
-    write_safetensors({"images": IMAGES, "labels": np.arange(4)}, {"classes": "{"}),
+    write_safetensors({"images": IMAGES, "labels": np.arange(4)}, classes='["a"]'),
+    write_safetensors({"images": IMAGES, "labels": np.arange(4)}, classes="{"),
     container({"images": {"dtype": "U8", "shape": [2**31, 2**31, 8, 8], "data_offsets": [0, 256]}}, bytes(256)),
 ], ids=lambda b: f"{len(b)}-{ascii(b[8:40])}")
 def test_a_hostile_bank_is_named_at_the_start(tmp_path, content):
@@ -289,7 +285,7 @@ def test_what_is_no_file_is_no_bank(tmp_path):
 def test_impossible_scales_of_a_bank(start, tmp_path, scales):
     """They are only read when they are needed: whoever gives their own is served."""
     path = tmp_path / "odd.safetensors"
-    path.write_bytes(write_safetensors({"images": IMAGES}, {"scales": scales}))
+    path.write_bytes(write_safetensors({"images": IMAGES}, scales=scales))
     elsd = start("--bank", f"odd={path}")
     error, = elsd.problem("POST", "/v1/jobs", 422, json={"bank": "odd", "num_inference_steps": 4})["errors"]
     assert error["pointer"].startswith("/scales"), error

@@ -3,8 +3,7 @@ import numpy as np
 import pytest
 
 from daemon import SHARED, Daemon
-from formats import read_npy, read_safetensors
-from tensors import SAFETENSORS, inside, pack, write_bank
+from formats import SAFETENSORS, inside, read_npy, read_safetensors, write_bank, write_safetensors
 
 SHAPE = (1, 8, 8)
 S, T = 3, 4
@@ -28,7 +27,7 @@ def trajectory(elsd):
     eps = np.empty_like(xt)
     x0 = np.empty_like(xt)
     for i, t in enumerate(TIMES):
-        body = pack({"x": xt[:, i]}, params={"bank": "tiny", "t": t, "p": truth[t], "outputs": ["x0", "eps"]})
+        body = write_safetensors({"x": xt[:, i]}, params={"bank": "tiny", "t": t, "p": truth[t], "outputs": ["x0", "eps"]})
         got, _ = read_safetensors(elsd.post("/v1/denoise", 200, data=body,
                                   headers={"Content-Type": SAFETENSORS, "Accept": SAFETENSORS}).content)
         eps[:, i], x0[:, i] = got["eps"][0], got["x0"][0]
@@ -43,7 +42,7 @@ def finished(elsd, path, body):
 
 
 def calibrate(elsd, tensors, **params):
-    return finished(elsd, "/v1/calibrations", pack(tensors, params={"bank": "tiny"} | params))
+    return finished(elsd, "/v1/calibrations", write_safetensors(tensors, params={"bank": "tiny"} | params))
 
 
 def test_a_machine_finds_its_own_scales(elsd, trajectory):
@@ -59,7 +58,8 @@ def test_a_machine_finds_its_own_scales(elsd, trajectory):
         assert list(zip(result[name]["t"], result[name]["p"])) == by_t
     # The definitions, from denoise's own numbers.
     i = 2
-    body = pack({"x": trajectory["xt"][:, i]}, params={"bank": "tiny", "t": TIMES[i], "p": [3, 5, 7], "outputs": ["eps"]})
+    body = write_safetensors({"x": trajectory["xt"][:, i]},
+                             params={"bank": "tiny", "t": TIMES[i], "p": [3, 5, 7], "outputs": ["eps"]})
     got, _ = read_safetensors(elsd.post("/v1/denoise", 200, data=body,
                                         headers={"Content-Type": SAFETENSORS, "Accept": SAFETENSORS}).content)
     a, b = got["eps"].reshape(3, S, -1).astype(float), trajectory["eps"][:, i].reshape(S, -1).astype(float)
@@ -118,7 +118,7 @@ ZEROS = np.zeros((S, T, *SHAPE), np.float32)
 ])
 def test_calibrations_that_are_refused(elsd, tensors, params, status, pointer):
     params = {k: v for k, v in ({"bank": "tiny", "t": TIMES} | params).items() if v is not None}
-    problem = elsd.problem("POST", "/v1/calibrations", status, data=pack(tensors, params=params),
+    problem = elsd.problem("POST", "/v1/calibrations", status, data=write_safetensors(tensors, params=params),
                            headers={"Content-Type": SAFETENSORS})
     assert pointer in [e["pointer"] for e in problem["errors"]], problem
     assert pointer.split("/")[1] in problem["detail"]
@@ -135,8 +135,8 @@ def agreement(f, g):
 
 
 def compare(elsd, tensors, **params):
-    return finished(elsd, "/v1/comparisons", pack(tensors, params={"bank": "tiny", "num_inference_steps": 5,
-                                                                   "scales": 3} | params))
+    params = {"bank": "tiny", "num_inference_steps": 5, "scales": 3} | params
+    return finished(elsd, "/v1/comparisons", write_safetensors(tensors, params=params))
 
 
 @pytest.fixture(scope="module")
@@ -216,8 +216,8 @@ IMAGES = np.zeros((2, *SHAPE), np.float32)
     ({"images": IMAGES}, {"seeds": [1, 2], "scales": 4}, "/scales"),
 ])
 def test_comparisons_that_are_refused(elsd, tensors, params, pointer):
-    problem = elsd.problem("POST", "/v1/comparisons", 422, data=pack(tensors, params={"bank": "tiny"} | params),
-                           headers={"Content-Type": SAFETENSORS})
+    problem = elsd.problem("POST", "/v1/comparisons", 422, headers={"Content-Type": SAFETENSORS},
+                           data=write_safetensors(tensors, params={"bank": "tiny"} | params))
     assert pointer in [e["pointer"] for e in problem["errors"]], problem
 
 
@@ -238,10 +238,10 @@ def test_what_was_sent_survives_a_crash(start, tmp_path):
     elsd = start("--bank", "digits=digits", "--threads", 1)
     rng = np.random.default_rng(3)
     xt = rng.standard_normal((2, 2, 1, 32, 32)).astype(np.float32)
-    calibration = pack({"xt": xt, "eps": xt}, params={"t": [0.6, 0.4], "p": [3, 5], "max_samples": 30,
-                                                      "save_as": "after"})
-    comparison = pack({"images": xt[0]}, params={"seeds": [9, 4], "max_samples": 30, "num_inference_steps": 3,
-                                                 "scales": 3})
+    calibration = write_safetensors({"xt": xt, "eps": xt}, params={"t": [0.6, 0.4], "p": [3, 5], "max_samples": 30,
+                                                                   "save_as": "after"})
+    comparison = write_safetensors({"images": xt[0]}, params={"seeds": [9, 4], "max_samples": 30,
+                                                              "num_inference_steps": 3, "scales": 3})
     headers = {"Content-Type": SAFETENSORS}
     elsd.job(max_samples=3000, num_inference_steps=200, scales=9, outputs=["image"])
     jobs = [elsd.post(path, 202, data=body, headers=headers).json()
@@ -265,7 +265,7 @@ def test_a_trained_network(start, tmp_path):
     cnn = {p.stem: np.load(p) for p in (SHARED / "cnn").glob("*.npy")}
     elsd = start("--bank", "digits=digits")
     some = slice(0, 2), slice(2, 18, 5)
-    job = finished(elsd, "/v1/calibrations", pack(
+    job = finished(elsd, "/v1/calibrations", write_safetensors(
         {"xt": cnn["xt"][some], "eps": cnn["eps"][some], "t": cnn["t"][some[1]]},
         params={"max_samples": 20, "p": [3, 9, 15]}))
     assert job["result"]["t"] == [0.9, 0.65, 0.4, 0.15]

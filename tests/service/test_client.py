@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from daemon import ELS, Daemon
-from formats import read_safetensors
-from tensors import pack
+from formats import read_safetensors, write_safetensors
 
 SOURCE = pathlib.Path(os.environ["ELS_SOURCE_DIR"]) / "web" / "els.py"
 QUICK = {"bank": "digits", "max_samples": 20, "num_inference_steps": 4, "scales": 3, "seed": 7}
@@ -179,7 +178,7 @@ def test_containers_are_those_of_others(els):
     arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array([1, -2]), "c": np.uint8([[7]]),
               "d": np.float64(0.5), "e": np.int32([3])}
     ours = els.write_safetensors(arrays, {"params": "{}"})
-    for reader, content in ((read_safetensors, ours), (els.read_safetensors, pack(arrays, params="{}"))):
+    for reader, content in ((read_safetensors, ours), (els.read_safetensors, write_safetensors(arrays, params="{}"))):
         back, metadata = reader(content)
         assert metadata == {"params": "{}"}
         for name, array in arrays.items():

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from daemon import Daemon
-from formats import read_npy, read_safetensors
-from tensors import SAFETENSORS, denoised, inside, outside, pack, posterior, write_bank
+from definitions import denoised, posterior
+from formats import SAFETENSORS, inside, outside, read_npy, read_safetensors, write_bank, write_safetensors
 
 SHAPE = (2, 7, 6)
 
@@ -29,7 +29,7 @@ def x():
 
 
 def post(elsd, tensors, params, status=200, **headers):
-    return elsd.post("/v1/denoise", status, data=pack(tensors, params=params),
+    return elsd.post("/v1/denoise", status, data=write_safetensors(tensors, params=params),
                      headers={"Content-Type": SAFETENSORS, **headers})
 
 
@@ -136,14 +136,14 @@ ONE = np.zeros((1, *SHAPE), np.float32)
     ({"x": ONE}, {"noise_schedule": {"alpha_bar": [1, 0.5, 0.1]}}, "/noise_schedule", "cosine"),
 ])
 def test_refusals_name_what_is_wrong(elsd, tensors, change, pointer, says):
-    problem = elsd.problem("POST", "/v1/denoise", 422, "invalid_parameters", data=pack(tensors, params=GOOD | change),
-                           headers={"Content-Type": SAFETENSORS})
+    problem = elsd.problem("POST", "/v1/denoise", 422, "invalid_parameters", headers={"Content-Type": SAFETENSORS},
+                           data=write_safetensors(tensors, params=GOOD | change))
     assert [e["pointer"] for e in problem["errors"]] == [pointer]
     assert says in problem["errors"][0]["detail"]
 
 
 def test_containers_that_are_none(elsd):
-    whole = pack({"x": ONE}, params=GOOD)
+    whole = write_safetensors({"x": ONE}, params=GOOD)
     cases = [whole[:-1], whole[:40], whole[:4], b"", whole + b"\0", struct.pack("<Q", 1 << 60) + whole[8:]]
     for body in cases:
         elsd.problem("POST", "/v1/denoise", 422, "bad_safetensors", data=body, headers={"Content-Type": SAFETENSORS})
@@ -162,8 +162,8 @@ def test_npy_that_is_none(elsd):
 def test_a_killed_daemon_runs_it_again(start, bank):
     """The tensors were stored with the job."""
     x = np.random.default_rng(1).standard_normal((8, 1, 32, 32)).astype(np.float32)
-    body = pack({"x": x}, params={"bank": "digits", "t": 0.3, "p": [3, 7, 15], "outputs": ["x0", "eps"],
-                                  "max_samples": 60})
+    body = write_safetensors({"x": x}, params={"bank": "digits", "t": 0.3, "p": [3, 7, 15], "outputs": ["x0", "eps"],
+                                               "max_samples": 60})
     elsd = start("--bank", "digits=digits", "--threads", 1)
     job = elsd.post("/v1/denoise", 202, data=body, headers={"Content-Type": SAFETENSORS, "Prefer": "wait=0"}).json()
     elsd.kill()
@@ -176,7 +176,7 @@ def test_a_killed_daemon_runs_it_again(start, bank):
 
 def test_idempotency_is_of_the_kind_too(elsd, x):
     headers = {"Idempotency-Key": "denoise-1", "Content-Type": SAFETENSORS}
-    body = pack({"x": x}, params=GOOD)
+    body = write_safetensors({"x": x}, params=GOOD)
     first = elsd.post("/v1/denoise", 200, data=body, headers=headers).json()
     assert elsd.post("/v1/denoise", 200, data=body, headers=headers).json()["id"] == first["id"]
     elsd.problem("POST", "/v1/samples", 409, "idempotency_conflict", data=body, headers=headers)

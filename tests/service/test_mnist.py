@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from daemon import ELS, SHARED, Daemon, environment
-from formats import read_npy, read_png, read_safetensors
-from tensors import inside, outside
+from formats import inside, outside, read_npy, read_png, read_safetensors
 
 MNIST = SHARED / "data" / "mnist"
 COUNT = 60000

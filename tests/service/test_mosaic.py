@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from daemon import Daemon
-from formats import read_npy, read_png, read_safetensors
-from tensors import posterior, write_bank
+from definitions import posterior
+from formats import read_npy, read_png, read_safetensors, write_bank
 
 SHAPE = (2, 7, 6)
 

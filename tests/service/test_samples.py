@@ -1,5 +1,4 @@
 """POST /v1/samples: the fields, their defaults, and the forms of the answer."""
-import base64
 import hashlib
 import json
 import re
@@ -9,9 +8,8 @@ import numpy as np
 import pytest
 
 from daemon import QUICK
-from formats import read_npy, read_png, read_safetensors, to_u8, write_npy, write_safetensors
+from formats import SAFETENSORS, inside, read_npy, read_png, read_safetensors, to_u8, write_safetensors
 
-SAFETENSORS = "application/vnd.safetensors"
 NPY = "application/x-npy"
 
 DEFAULTS = {
@@ -302,11 +300,10 @@ def test_uploaded_noise(elsd):
     tensors, _ = read_safetensors(elsd.get(made["result"]["tensors_url"], 200).content)
     noise = np.ascontiguousarray(tensors["xt"][:, 0])
     params = QUICK | {"num_images": 2, "noise": "mine"}
-    body = write_safetensors({"mine": noise}, {"params": json.dumps(params)})
+    body = write_safetensors({"mine": noise}, params=params)
     sent = elsd.post("/v1/samples", 200, data=body, headers={"Content-Type": SAFETENSORS, "Accept": NPY})
     assert np.array_equal(read_npy(sent.content), tensors["images"])
-    noise_json = {"npy_base64": base64.b64encode(write_npy(noise)).decode()}
-    job = elsd.post("/v1/samples", 200, json=params | {"noise": noise_json}).json()
+    job = elsd.post("/v1/samples", 200, json=params | {"noise": inside(noise)}).json()
     again = elsd.get(f"/v1/jobs/{job['id']}", 200, headers={"Accept": NPY}).content
     assert again == sent.content
     resent = elsd.post("/v1/samples", 200, json=job["params"], headers={"Accept": NPY}).content

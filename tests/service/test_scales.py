@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from daemon import ELS
-from tensors import write_bank
+from formats import write_bank
 
 PAIRS = {"t": [0.25, 0.5, 0.75], "p": [3, 5, 9]}
 

@@ -1,38 +1,6 @@
-"""Tensors as a client sends and gets them, and the definitions as loops, in float64, for small cases."""
-import base64
-import json
-
+"""The definitions of ls, els and bbels as loops, in float64, for small cases."""
 import numpy as np
 
-from formats import read_npy, write_npy, write_safetensors
-
-SAFETENSORS = "application/vnd.safetensors"
-
-
-def pack(tensors, **metadata):
-    """A safetensors container; `metadata` values that are no strings become JSON."""
-    return write_safetensors({name: np.asarray(x) for name, x in tensors.items()},
-                             {k: v if isinstance(v, str) else json.dumps(v) for k, v in metadata.items()})
-
-
-def inside(array):
-    """A tensor inside JSON."""
-    return {"npy_base64": base64.b64encode(write_npy(array)).decode()}
-
-
-def outside(value):
-    return read_npy(base64.b64decode(value["npy_base64"]))
-
-
-def write_bank(path, images, labels=None):
-    tensors = {"images": np.asarray(images, np.float32)}
-    if labels is not None:
-        tensors["labels"] = np.asarray(labels, np.int64)
-    path.write_bytes(pack(tensors, name=path.stem))
-    return path
-
-
-# ---- the definitions ----
 
 def span(i, r, n):
     """Rows (or columns) of candidates of bbels for a query at i."""
