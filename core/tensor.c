@@ -7,6 +7,7 @@
 #include "tensor.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "mem.h"
@@ -133,6 +134,17 @@ void els_tensor_to_f32(const struct els_tensor *t, float *out)
 void els_tensor_to_f64(const struct els_tensor *t, double *out)
 {
     CONVERT_ANY(t);
+}
+
+void els_tensor_to_times(const struct els_tensor *t, double *out)
+{
+    char digits[32];
+
+    els_tensor_to_f64(t, out);
+    for (size_t i = 0; t->dtype == ELS_F32 && i < els_tensor_count(t); i++) {
+        snprintf(digits, sizeof(digits), "%.7g", out[i]);
+        out[i] = strtod(digits, NULL);
+    }
 }
 
 const char *els_tensor_shape_text(const struct els_tensor *t, char *out, size_t size)

@@ -52,6 +52,11 @@ int els_tensor_check_dims(enum els_dtype dtype, int ndim, const int64_t *dims, s
 void els_tensor_to_f32(const struct els_tensor *t, float *out);
 /* Converts every element to float64. Any dtype. */
 void els_tensor_to_f64(const struct els_tensor *t, double *out);
+/*
+ * The same for times. In float32 0.95 is 0.949999988…: what is read from it is rounded to seven
+ * digits, so it is the number that was meant.
+ */
+void els_tensor_to_times(const struct els_tensor *t, double *out);
 /* The shape as text, for messages: "[24, 1, 32, 32]". Returns `out`. */
 const char *els_tensor_shape_text(const struct els_tensor *t, char *out, size_t size);
 

@@ -3,8 +3,7 @@
  * through the rows, from any back-room thread. What follows from them together (a level for a time, scales that
  * suit the machine) is settled by the kinds.
  *
- * Times may come as a tensor beside the JSON, as notebooks have them. In float32 0.95 is 0.949999988…: what is read
- * is rounded to seven digits, so it is the number that was meant.
+ * Times may come as a tensor beside the JSON, as notebooks have them.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -98,14 +97,6 @@ static double *list_values(struct srv_reading *r, const struct srv_field *f, con
     return values;
 }
 
-static double meant(float x)
-{
-    char digits[32];
-
-    snprintf(digits, sizeof(digits), "%.7g", (double)x);
-    return strtod(digits, NULL);
-}
-
 /* JSON has no word for what is not finite. */
 static int check_finite(struct srv_reading *r, const struct srv_field *f, const double *values, size_t n)
 {
@@ -138,9 +129,7 @@ static json_t *tensor_list(struct srv_reading *r, const struct srv_field *f, con
     n = els_tensor_count(&found.tensor);
     values = els_alloc_array(n, sizeof(*values));
     if (values) {
-        els_tensor_to_f64(&found.tensor, values);
-        for (size_t i = 0; found.tensor.dtype == ELS_F32 && i < n; i++)
-            values[i] = meant((float)values[i]);
+        els_tensor_to_times(&found.tensor, values);
         if (check_finite(r, f, values, n) < 0)
             goto out;
         list = srv_numbers_json(values, n);

@@ -64,7 +64,7 @@ int cli_array_read(struct cli_array *out, const char *path, const char *field, i
 }
 
 int cli_list_read(double **out, size_t *count, const char *path, const char *field,
-                  struct els_error *err)
+                  void (*convert)(const struct els_tensor *, double *), struct els_error *err)
 {
     struct els_buffer bytes = ELS_BUFFER_INIT(MAX_BYTES);
     struct els_tensor x;
@@ -78,7 +78,7 @@ int cli_list_read(double **out, size_t *count, const char *path, const char *fie
         *count = els_tensor_count(&x);
         *out = els_alloc_array(*count, sizeof(**out));
         if (*out)
-            els_tensor_to_f64(&x, *out);
+            convert(&x, *out);
         else
             r = els_fail(err, ELS_ENOMEM, field, "out of memory");
     }

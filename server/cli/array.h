@@ -22,8 +22,9 @@ struct cli_array {
 /* Images of a bank's shape behind `leading` further dimensions, each at least 1; `field` names the array in errors. */
 int cli_array_read(struct cli_array *out, const char *path, const char *field, int leading,
                    struct els_shape shape, struct els_error *err);
-/* A list of numbers of any kind, [n], as float64 in a new array (free()). */
-int cli_list_read(double **out, size_t *count, const char *path, const char *field, struct els_error *err);
+/* A list of numbers of any kind, [n], as float64 in a new array (free()). `convert` is one of tensor.h's. */
+int cli_list_read(double **out, size_t *count, const char *path, const char *field,
+                  void (*convert)(const struct els_tensor *, double *), struct els_error *err);
 void cli_array_deinit(struct cli_array *a);
 
 #endif

@@ -101,7 +101,7 @@ static int read_times(struct run *r, struct els_error *err)
     int status;
 
     if (r->o->t) {
-        status = cli_list_read(&r->t, &count, r->o->t, "t", err);
+        status = cli_list_read(&r->t, &count, r->o->t, "t", els_tensor_to_times, err);
         if (status == 0 && count != (size_t)r->xt.dims[1])
             status =
                 els_fail(err, ELS_EINVAL, "t", "t: %.120s has %zu entries, but xt has %lld times",

@@ -118,7 +118,7 @@ static int read_noise(struct run *r, struct els_error *err)
     if (r->s.spec.sampler == ELS_DDPM)
         return els_fail(err, ELS_EINVAL, "seeds",
                         "--sampler ddpm needs seeds that count up from --seed");
-    status = cli_list_read(&r->seeds, &count, o->seeds, "seeds", err);
+    status = cli_list_read(&r->seeds, &count, o->seeds, "seeds", els_tensor_to_f64, err);
     if (status == 0 && count != (size_t)r->network.dims[0])
         status = els_fail(err, ELS_EINVAL, "seeds", "seeds: %.120s has %zu entries for %lld images",
                           o->seeds, count, (long long)r->network.dims[0]);

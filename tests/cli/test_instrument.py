@@ -86,12 +86,14 @@ def test_calibration_from_clean_estimates(folder):
     np.save(folder / "clean.npy", ((xt - np.sqrt(beta) * eps) / np.sqrt(1 - beta)).astype(np.float32)[:, 1:])
     np.save(folder / "xt2.npy", xt[:, 1:])
     np.save(folder / "eps2.npy", eps[:, 1:])
-    np.save(folder / "t2.npy", T[1:])
+    np.save(folder / "t2.npy", T[1:].astype(np.float32))
     results = []
     for outputs, kind in (("eps2.npy", "eps"), ("clean.npy", "x0")):
         els("calibrate", "xt2.npy", outputs, "-t", "t2.npy", "--outputs-are", kind, "-p", "3,5", "--bank",
             "bank.safetensors", "-o", "c.json", cwd=folder)
-        results.append(json.loads((folder / "c.json").read_text())["cosine"])
+        result = json.loads((folder / "c.json").read_text())
+        assert result["t"] == list(T[1:])  # as they were meant, not as float32 has them
+        results.append(result["cosine"])
     np.testing.assert_allclose(results[0], results[1], atol=1e-5)
 
 
