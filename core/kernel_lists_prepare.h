@@ -21,7 +21,7 @@ enum {
     DIGIT_BITS = 8,
     MAX_VALUES = 28,       /* of a window; beyond it, sliding sums are faster */
     MAX_WORDS = (MAX_VALUES + 3) / 4,
-    MAX_GROUP_BYTES = 16 << 20,
+    MAX_GROUP_BYTES = 8 << 20, /* up to some 70×70 pixels: a group stays below 50 ms */
     MAX_X = 0x7f00,        /* |xi / 2^8| */
     OFFSET = 1 << 23,      /* makes xi positive */
     HALF = 128,            /* of the middle digit's range */

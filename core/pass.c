@@ -172,18 +172,39 @@ static void free_worker(struct worker *w, int64_t count)
     free(w->work);
 }
 
-/* Buffers for the largest sweep of the run. */
-static int new_worker(const struct els_pass *pass, struct worker *w)
+/* The largest group and work area of pairs first … first + count − 1. */
+static void largest_buffers(const struct els_pass *pass, int64_t first, int64_t count,
+                            size_t *group, size_t *work)
 {
-    size_t group = 1, work = 1;
-
-    for (int64_t i = pass->first; i < pass->first + pass->count; i++) {
+    *group = *work = 1;
+    for (int64_t i = first; i < first + count; i++) {
         const struct els_sweep *s = &pass->sweep[i / pass->e->batch * pass->bands];
         size_t g = pass->kernel[i]->group_bytes(s), o = pass->kernel[i]->work_bytes(s);
 
-        group = g > group ? g : group;
-        work = o > work ? o : work;
+        *group = g > *group ? g : *group;
+        *work = o > *work ? o : *work;
     }
+}
+
+size_t els_pass_worker_bytes(const struct els_pass *pass, int64_t count)
+{
+    size_t group, work, lanes = 0;
+
+    largest_buffers(pass, 0, count, &group, &work);
+    for (int64_t i = 0; i < count; i++) {
+        const struct els_sweep *s = &pass->sweep[i / pass->e->batch * pass->bands];
+
+        lanes += els_pass_lane_floats(pass, s) * sizeof(float) +
+                 els_pass_part_pixels(s) * (2 * sizeof(double) + sizeof(int64_t));
+    }
+    return group + work + lanes;
+}
+
+static int new_worker(const struct els_pass *pass, struct worker *w)
+{
+    size_t group, work;
+
+    largest_buffers(pass, pass->first, pass->count, &group, &work);
     w->group = els_alloc_aligned(group, 1);
     w->work = els_alloc_aligned(work, 1);
     w->lanes = els_alloc_array((size_t)pass->count, sizeof(*w->lanes));

@@ -10,8 +10,9 @@
  * pair. The items' posteriors are merged in the order of the chains. So the bytes depend on the
  * problem and the kernel alone.
  *
- * Memory: per worker at most about ELS_WORKER_BYTES of sums (one pair is always taken, however
- * large).
+ * Memory: per worker at most ELS_WORKER_BYTES of sums (one pair is always taken, however large), and
+ * one group of bank images as its kernel lays it out: below 64 MiB in all for images up to
+ * 128×128×4 with any P (tests/unit/test_pass.c). Larger images take more, in proportion.
  */
 #ifndef ELS_PASS_H
 #define ELS_PASS_H
@@ -36,6 +37,8 @@ struct els_pass *els_pass_free(struct els_pass *pass);
  * take.
  */
 int64_t els_pass_pairs_at_once(const struct els_pass *pass);
+/* What els_pass_run will allocate for each worker when it takes `count` pairs from the first on. */
+size_t els_pass_worker_bytes(const struct els_pass *pass, int64_t count);
 /*
  * Runs pairs first … first+count−1 and leaves [count] posteriors over H·W pixels in `out`
  * (already initialised).
