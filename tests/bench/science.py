@@ -6,8 +6,8 @@
         give and the image that `--reference` of them give, from the same noise
     science.py ELS consistency BANK --steps 20,100,1000 --max-samples 500
         the share of locally consistent pixels (Theorem 4.1) for several numbers of steps
-    science.py ELS scales BANK IMAGES.npy SEEDS.npy auto mnist-resnet-zeros '{"t":[...],"p":[...]}'
-        a network's images against the theory's, for several locality scales
+    science.py ELS scales BANK IMAGES.npy SEEDS.npy auto mnist-resnet-zeros calibrated.json --seeds 24
+        a network's images against the theory's, for several locality scales; a file holds what --scales takes
 
 Numbers go to standard output as a Markdown table. Needs numpy, and for the plot matplotlib (python3-matplotlib).
 """
@@ -82,14 +82,17 @@ def scales(options, folder):
     images, seeds = np.load(options.images)[:options.seeds], np.load(options.seeds_file)[:options.seeds]
     np.save(folder / "images.npy", images)
     np.save(folder / "seeds.npy", seeds)
-    print("| scales | median r | 95 % interval | r of is | closer than is |\n|---|---|---|---|---|")
-    for text in options.choices:
+    print("| scales | median r | 95 % interval | median r² score | closer than is |\n|---|---|---|---|---|")
+    for choice in options.choices:
+        file = pathlib.Path(choice)
         run(options.els, "compare", "-q", folder / "images.npy", "--seeds", folder / "seeds.npy", "--bank", options.bank,
-            "--scales", text, "-o", folder / "c.json")
+            "--scales", file.read_text().strip() if file.exists() else choice, "-o", folder / "c.json")
         found = json.loads((folder / "c.json").read_text())["summary"]
         r = found["pearson_r"]
-        print(f"| {text} | {r['median']:.3f} | {r['ci95'][0]:.3f} to {r['ci95'][1]:.3f} | "
-              f"{found['is']['pearson_r']['median']:.3f} | {100 * found['beats_is']:.0f} % |", flush=True)
+        print(f"| {file.stem} | {r['median']:.3f} | {r['ci95'][0]:.3f} – {r['ci95'][1]:.3f} | "
+              f"{found['r2_score']['median']:.3f} | {found['beats_is'] * len(images):.0f} of {len(images)} |", flush=True)
+    ideal = found["is"]
+    print(f"| (is) | {ideal['pearson_r']['median']:.3f} | | {ideal['r2_score']['median']:.3f} | |")
 
 
 def main():
