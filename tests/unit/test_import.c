@@ -128,7 +128,7 @@ END_TEST
 
 START_TEST(test_idx_that_lies)
 {
-    uint8_t idx[512];
+    uint8_t idx[512] = {0};
     size_t size = make_idx(idx, 1);
     struct els_import_spec spec = {.source = at("x")};
 
