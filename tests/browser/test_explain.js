@@ -13,8 +13,16 @@ async function answer(page, path) {
 
 const explained = (page) => page.waitForFunction(() => /pieces? from/.test(document.querySelector("#f-pieces").textContent));
 
+/* After a run the page glides to the picture: its place is the same twice, a while apart. */
+const still = (page) => page.waitForFunction(() => {
+  const before = window.pictureWas;
+  window.pictureWas = document.querySelector("#picture").getBoundingClientRect().top;
+  return window.pictureWas === before;
+}, null, { polling: 200 });
+
 /* Puts the pointer on a pixel of a 32×32 picture. */
 async function point(page, { y, x }, how = "hover") {
+  await still(page);
   const { width, height } = await page.locator("#picture").boundingBox();
   await page[how]("#picture", { position: { x: ((x + 0.5) / 32) * width, y: ((y + 0.5) / 32) * height }, force: true });
 }
