@@ -1,5 +1,6 @@
 /*
- * kernel: the inner loops of the engine, behind one table that is chosen once.
+ * kernel: the inner loops of the engine, behind one table. Which of them a process prefers is chosen
+ * once; what that one does not accept goes to its `otherwise`, pair by pair.
  *
  * The engine (pass.c) cuts the bank into groups of `lanes` images, and the image into bands of
  * rows. A kernel lays a group out in vectors of `lanes` candidates and walks all pairs of query
@@ -15,7 +16,8 @@
  *
  *     l = scale·⟨x_Ω, y_c⟩ − bias_c,      scale = a/β,      bias_c = a²/2β·‖y_c‖²
  *
- * and ⟨x_Ω, y_c⟩ comes from sliding sums: cost per pair does not depend on P.
+ * and ⟨x_Ω, y_c⟩ comes from sliding sums, whose cost per pair does not depend on P, or for small
+ * windows from the definition (kernel_avx512lists.c).
  *
  * Streaming softmax. Each query pixel keeps a reference logit m and per lane the float32 sums s =
  * Σ e^(l−m), v = Σ e^(l−m)·y and, when asked for, u = Σ e^(l−m)(l−m). m follows the maximum

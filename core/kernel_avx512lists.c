@@ -28,7 +28,7 @@
  *          u − 127.5
  *   work   biases int32 [2][vectors][16], negated: for H, and what D lacks then; H int32
  *          [CHUNK][16]
- * A chunk's y, some 28 KB for 5×5 values, stays in the first cache while all queries go by.
+ * A chunk's y, at most CHUNK_BYTES, stays in the first cache while all queries go by.
  */
 #include <stdint.h>
 #include <string.h>
@@ -241,7 +241,7 @@ INLINE void sweep_chunk(const struct chunk *k, const struct queries *all, int wo
     }
 }
 
-/* Words and channels become constants here: grey with P = 3, 5 and 7, colour with 3. */
+/* Words and channels become constants here: grey with P = 3 and 5, colour with 3. */
 static __attribute__((noinline)) void sweep_3_1(const struct chunk *k, const struct queries *all)
 {
     sweep_chunk(k, all, 3, 1, 0);
@@ -250,11 +250,6 @@ static __attribute__((noinline)) void sweep_3_1(const struct chunk *k, const str
 static __attribute__((noinline)) void sweep_7_1(const struct chunk *k, const struct queries *all)
 {
     sweep_chunk(k, all, 7, 1, 0);
-}
-
-static __attribute__((noinline)) void sweep_13_1(const struct chunk *k, const struct queries *all)
-{
-    sweep_chunk(k, all, 13, 1, 0);
 }
 
 static __attribute__((noinline)) void sweep_7_3(const struct chunk *k, const struct queries *all)
@@ -275,15 +270,13 @@ static void sweep_variant(const struct chunk *k, const struct queries *all)
         sweep_3_1(k, all);
     else if (k->words == 7 && c == 1)
         sweep_7_1(k, all);
-    else if (k->words == 13 && c == 1)
-        sweep_13_1(k, all);
     else if (k->words == 7 && c == 3)
         sweep_7_3(k, all);
     else
         sweep_any(k, all);
 }
 
-/* So many that their y takes about half of the first cache. */
+/* So many that their y takes half of the first cache. */
 static int chunk_vectors(const struct els_sweep *s)
 {
     int fit = CHUNK_BYTES / (words_of(s) * LANES * (int)sizeof(int32_t)) / PAIR * PAIR;

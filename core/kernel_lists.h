@@ -8,12 +8,15 @@
  * count.
  *
  *     struct els_layout o;
+ *     struct els_lists lists;
+ *     struct els_class_at c;
  *
  *     els_layout_of(sweep, &o);                          // sizes; the same for all groups
- *     els_lists_fill(sweep, &o, images, count, lists);   // per group of images
+ *     els_lists_at(&o, block, &lists);                   // into els_lists_bytes(&o) of the caller's
+ *     els_lists_fill(sweep, &o, images, count, &lists);  // per group of images
  *     for (els_first(&o, &c); els_more(&o, &c); els_next(&o, &c))
- *         for (int n = c.first_vector; n < c.first_vector + lists->vectors[c.index]; n++)
- *             … lists->position[n·16 + lane] …
+ *         for (int n = c.first_vector; n < c.first_vector + lists.vectors[c.index]; n++)
+ *             … lists.position[n·16 + lane] …
  *
  * Flat patches, all of whose values are equal, come once per class and value, with their number:
  * three out of five 3×3 patches of MNIST are black. The others are sorted, so that the 16 of a

@@ -20,7 +20,6 @@ enum {
     DIGITS = 3,
     DIGIT_BITS = 8,
     MAX_VALUES = 28,       /* of a window; beyond it, sliding sums are faster */
-    MAX_WORDS = (MAX_VALUES + 3) / 4,
     MAX_GROUP_BYTES = 8 << 20, /* up to some 70×70 pixels: a group stays below 50 ms */
     MAX_X = 0x7f00,        /* |xi / 2^8| */
     OFFSET = 1 << 23,      /* makes xi positive */
@@ -42,11 +41,6 @@ enum {
 static int words_of(const struct els_sweep *s)
 {
     return (els_window_values(s) + 3) / 4;
-}
-
-static size_t aligned(size_t bytes)
-{
-    return (bytes + 63) / 64 * 64;
 }
 
 static size_t query_bytes(const struct els_sweep *s)
@@ -79,7 +73,7 @@ static size_t y_bytes(const struct els_sweep *s, const struct els_layout *o)
 
 static size_t group_bytes_of(const struct els_sweep *s, const struct els_layout *o)
 {
-    return aligned(els_lists_bytes(o)) + y_bytes(s, o) +
+    return els_lists_bytes(o) + y_bytes(s, o) +
            (size_t)o->vectors * (size_t)s->shape.c * LANES * sizeof(float);
 }
 
@@ -93,7 +87,7 @@ static size_t group_bytes(const struct els_sweep *s)
 
 static const int32_t *group_y(const struct els_layout *o, const void *group)
 {
-    return (const int32_t *)((const char *)group + aligned(els_lists_bytes(o)));
+    return (const int32_t *)((const char *)group + els_lists_bytes(o));
 }
 
 static const float *group_centres(const struct els_sweep *s, const struct els_layout *o,
