@@ -7,18 +7,18 @@
  *
  * Numbers. The candidates are bytes v = u − 128, y = (v + ½)/127.5. The noisy image is in integers
  * xi + 2^23 = hi·2^16 + mid·2^8 + lo of three digits, none negative. D, the distance of a logit
- * from its query's floor, counts 2^−k log2 units, 2^8 times those of xi:
+ * from its query's floor, counts 2^−k log2 units, 2^(8 − e) times those of xi, e = head->shift:
  *
- *     D = ⟨hi, v⟩·2^8 + ⟨mid, v⟩ + ⟨lo, v⟩/2^8 − bias − floor
+ *     D = (⟨hi, v⟩·2^8 + ⟨mid, v⟩ + ⟨lo, v⟩/2^8)·2^e − bias − floor
  *
  * modulo 2^32 and exact but for the last bits of lo; choose_units() makes it fit. The 2^23 is part
  * of the bias; the ½ is the same for all candidates of a query and cancels in the softmax.
  *
  * One query, a chunk of up to 32 pairs of vectors of 16 candidates:
  *
- *     filter()   H = ⟨hi, v⟩ − bias/2^8 of every vector, with mid taken as 128. What is missing is
- *                at most margin = Σ max over v of (mid − 128 + lo/2^8)·v: a pair of vectors with
- *                no H above (floor − margin)/2^8 is skipped. The others get a bit in a word.
+ *     filter()   H = ⟨hi, v⟩ − bias/2^(8 + e) of every vector, with mid taken as 128. What is
+ *                missing is at most margin = Σ max over v of (mid − 128 + lo/2^8)·v: a pair of
+ *                vectors with no H above (floor/2^e − margin)/2^8 is skipped. The others get a bit in a word.
  *     weigh()    goes through the bits: the other two digits, D, and the softmax
  *                (kernel_softmax.h).
  *
@@ -89,7 +89,9 @@ INLINE uint32_t filter_pairs(const struct chunk *k, int at, int n, int words, co
 INLINE uint32_t filter(const struct chunk *k, int words, const int32_t *x, int64_t floor,
                        int32_t margin)
 {
-    vi least = v_set_int((int32_t)((floor - margin) >> DIGIT_BITS));
+    int e = k->head->shift;
+    int64_t least_D = floor - (int64_t)margin * (1 << e);
+    vi least = v_set_int((int32_t)(least_D >> (DIGIT_BITS + e)));
     uint32_t alive = 0;
     int pairs = k->vectors / PAIR, at = 0;
 
@@ -105,13 +107,14 @@ INLINE void distances(const struct chunk *k, int at, int words, const int32_t *x
                       vi *D)
 {
     const int32_t *y = k->y + (ptrdiff_t)at * words * LANES;
-    const vi digit = v_set_int(DIGIT_BITS), f = v_set_int((int32_t)floor), zero = v_set_int(0);
+    const vi f = v_set_int((int32_t)floor), zero = v_set_int(0);
+    const vi e = v_set_int(k->head->shift), up = v_set_int(DIGIT_BITS + k->head->shift);
+    const vi down = v_set_int(DIGIT_BITS - k->head->shift);
     vi mid[PAIR], lo[PAIR];
 
     UNROLL
     for (int i = 0; i < PAIR; i++) {
-        mid[i] = v_load(k->low + (at + i) * LANES);
-        lo[i] = zero;
+        mid[i] = lo[i] = zero;
     }
     UNROLL
     for (int w = 0; w < words; w++)
@@ -123,9 +126,11 @@ INLINE void distances(const struct chunk *k, int at, int words, const int32_t *x
         }
     UNROLL
     for (int i = 0; i < PAIR; i++) {
-        D[i] = v_shift_left(v_load(k->filtered + (at + i) * LANES), digit);
-        D[i] = v_sub(v_add_int(D[i], mid[i]), v_sub(f, v_shift_right(lo[i], digit)));
-        D[i] = v_max_int(D[i], zero);
+        vi low = v_sub(v_load(k->low + (at + i) * LANES), f);
+
+        D[i] = v_shift_left(v_load(k->filtered + (at + i) * LANES), up);
+        D[i] = v_add_int(D[i], v_add_int(v_shift_left(mid[i], e), v_shift_right(lo[i], down)));
+        D[i] = v_max_int(v_add_int(D[i], low), zero);
     }
 }
 

@@ -29,12 +29,10 @@ enum {
 };
 
 /*
- * The largest errors of the difference of two logits, in nats, that rounding x and rounding D may
- * cause. D's counts for less: where it is large the noise is low, and the candidates that weigh
- * anything are alike.
+ * The largest standard error of the difference of two logits, in nats, that rounding x or rounding
+ * D may cause; as ONE_PLANE_ERROR of kernel_prepare.h.
  */
-#define X_ERROR 4e-5
-#define D_ERROR 1e-4
+#define LOGIT_ERROR 4e-5
 
 /* ---- sizes ---- */
 
@@ -118,11 +116,16 @@ static void choose_units(const struct els_sweep *s, const float *x, struct query
     double alive = ((1 << ALIVE_BITS) + 1) * M_LN2;
     double range = els_logit_range(s, x) + alive + log(MOST_EQUAL);
     int by_x = els_choose_fraction(els_largest(s, x) * per_one, MAX_X, 23);
-    int by_range = els_choose_fraction(range, 0x1.fp29, 23);
+    int by_range = els_choose_fraction(range, 0x1.fp29, 23), finer = by_range - by_x;
 
-    *head = (struct query_header){.fraction = by_x < by_range ? by_x : by_range};
+    *head = (struct query_header){
+        .fraction = by_range,
+        .shift = finer < 0 ? 0 : finer > DIGIT_BITS ? DIGIT_BITS : finer,
+    };
+    if (head->fraction > by_x + head->shift)
+        head->fraction = by_x + head->shift;
     head->unit = ldexp(M_LN2, -head->fraction);
-    head->per_one = ldexp(per_one / head->unit, DIGIT_BITS);
+    head->per_one = ldexp(per_one / head->unit, DIGIT_BITS - head->shift);
     head->bias = s->bias / (255.0 * 255.0) / head->unit;
     head->cut = (int64_t)(s->cut / head->unit);
 }
@@ -132,8 +135,8 @@ static int fine_enough(const struct els_sweep *s, const float *x)
     struct query_header head;
 
     choose_units(s, x, &head);
-    return head.unit / sqrt(6.0) <= D_ERROR &&
-           (head.per_one <= 0 || els_logit_error(s, 1 / head.per_one) <= X_ERROR);
+    return head.unit / sqrt(6.0) <= LOGIT_ERROR &&
+           (head.per_one <= 0 || els_logit_error(s, 1 / head.per_one) <= LOGIT_ERROR);
 }
 
 static int accepts(const struct els_sweep *s, const float *x)
@@ -307,7 +310,7 @@ static int64_t bias_of(const struct query_header *head, int32_t square, int32_t 
     int64_t copy = square < 0 ? COPY : 0, all = square < 0 ? -1 - (int64_t)square : square;
 
     return copy + llrint((double)all * head->bias - (double)log_count / head->unit) +
-           (int64_t)total * (OFFSET >> DIGIT_BITS);
+           (int64_t)total * (OFFSET >> (DIGIT_BITS - head->shift));
 }
 
 /* The parts of the work area. */
@@ -324,7 +327,8 @@ static struct work work_of(const struct els_layout *o, void *work)
 }
 
 /* The logit of the first candidate of a list, from the definition. */
-static int64_t first_logit(int words, const int32_t *x, const int32_t *y, int64_t bias)
+static int64_t first_logit(const struct query_header *head, int words, const int32_t *x,
+                           const int32_t *y, int64_t bias)
 {
     const uint8_t *digit = (const uint8_t *)x;
     int64_t sum[DIGITS] = {0};
@@ -334,7 +338,8 @@ static int64_t first_logit(int words, const int32_t *x, const int32_t *y, int64_
             for (int b = 0; b < 4; b++)
                 sum[d] += digit[(d * words + w) * 4 + b] *
                           ((const int8_t *)(y + (ptrdiff_t)w * LANES))[b];
-    return sum[0] * (1 << DIGIT_BITS) + sum[1] + (sum[2] >> DIGIT_BITS) - bias;
+    return sum[0] * (1 << (DIGIT_BITS + head->shift)) + sum[1] * (1 << head->shift) +
+           (sum[2] >> (DIGIT_BITS - head->shift)) - bias;
 }
 
 /* Where a pixel of the image lies in the band, or −1. */
@@ -353,7 +358,8 @@ static void set_floors(const struct els_sweep *s, const struct els_layout *o,
     const struct query_header *head = query;
     int words = words_of(s), v = c->first_vector * LANES;
     const int32_t *y = group_y(o, group) + (ptrdiff_t)c->first_vector * words * LANES;
-    int64_t bias = -((int64_t)work->high[v] * (1 << DIGIT_BITS) + work->low[v]);
+    int64_t bias =
+        -((int64_t)work->high[v] * (1 << (DIGIT_BITS + head->shift)) + work->low[v]);
 
     for (int n = c->first_query; n < c->first_query + c->queries; n++) {
         int q = in_band(s, query_pixels(query)[n]);
@@ -362,13 +368,14 @@ static void set_floors(const struct els_sweep *s, const struct els_layout *o,
         if (q >= 0 && lanes->floor[q] != ELS_NO_FLOOR)
             follow_total(head, lanes, (size_t)q);
         else if (q >= 0)
-            set_floor(head, lanes, (size_t)q, first_logit(words, x, y, bias) - head->cut);
+            set_floor(head, lanes, (size_t)q, first_logit(head, words, x, y, bias) - head->cut);
     }
 }
 
 static void begin(const struct els_sweep *s, const void *query, const void *group, void *work,
                   struct els_lanes *lanes)
 {
+    const struct query_header *head = query;
     struct els_layout o;
     struct els_lists lists;
     struct els_class_at c;
@@ -381,11 +388,12 @@ static void begin(const struct els_sweep *s, const void *query, const void *grou
         int from = c.first_vector * LANES, to = from + lists.vectors[c.index] * LANES;
 
         for (int n = from; n < to; n++) {
-            int64_t bias = bias_of(query, lists.square[n], lists.total[n], lists.log_count[n]);
-            int64_t high = (HALF * (int64_t)lists.total[n] - bias) >> DIGIT_BITS;
+            int64_t bias = bias_of(head, lists.square[n], lists.total[n], lists.log_count[n]);
+            int64_t half = HALF * (int64_t)lists.total[n] * (1 << head->shift);
+            int64_t high = (half - bias) >> (DIGIT_BITS + head->shift);
 
             w.high[n] = (int32_t)high;
-            w.low[n] = (int32_t)(-bias - high * (1 << DIGIT_BITS));
+            w.low[n] = (int32_t)(-bias - high * (1 << (DIGIT_BITS + head->shift)));
         }
         set_floors(s, &o, &c, query, group, &w, lanes);
     }
