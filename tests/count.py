@@ -44,10 +44,10 @@ def cases(test):
 
 
 def read(build):
-    log = build / "meson-logs" / "testlog.json"
-    if not log.exists():
-        return None
-    return [json.loads(line) for line in log.read_text(errors="replace").splitlines() if line]
+    """The tests of one build. With `--setup NAME` the log is testlog-NAME.json."""
+    logs = (build / "meson-logs").glob("testlog*.json")
+    return [json.loads(line) for log in logs
+            for line in log.read_text(errors="replace").splitlines() if line]
 
 
 def main():

@@ -2,13 +2,20 @@
 #
 # Every test, from a clean clone, in one command:
 #
-#     tests/run.sh            # bounded: 15 minutes on two cores
-#     tests/run.sh --long     # also what takes long (ELS_LONG=1 for the tests)
+#     tests/run.sh                    # bounded: 15 minutes on two cores
+#     tests/run.sh --long             # also what takes long (ELS_LONG=1 for the tests): hours
+#     tests/run.sh --long thread …    # only these parts
 #
-# Installs what the tests need, builds with AddressSanitizer and UBSan in build-tests/ and runs every suite
-# there; then builds a release with NDEBUG in build-tests-release/ and runs the suites that compute.
+# Installs what the tests need; each part has a build and a build directory of its own:
+#
+#     sanitizer   AddressSanitizer and UBSan, every suite (build-tests/)
+#     release     NDEBUG, the suites that compute (build-tests-release/); with --long
+#                 also kills and churn
+#     thread      ThreadSanitizer, what threads share (build-tsan/); only with --long
+#     valgrind    the unit tests (build-valgrind/); only with --long
+#
 # --long also kills the daemon a hundred times, lets 200 clients churn for ten minutes, fails every
-# allocation, fuzzes for 10 million executions, and runs what threads share under ThreadSanitizer.
+# allocation, and fuzzes for 10 million executions.
 # The last line counts single tests (Check's and pytest's cases): N passed, N failed, N skipped.
 # Exit status 0 only when none failed.
 
@@ -26,11 +33,11 @@ TEST_PACKAGES=(
 )
 RELEASE_SUITES=(--suite unit --suite golden --suite theory --suite browser)
 
-LONG_PACKAGES=(clang libclang-rt-14-dev)
-# What threads share: queue, pool, streams, reload, keys.
+LONG_PACKAGES=(clang libclang-rt-14-dev valgrind)
+# What threads share: queue, pool, streams, reload, keys, the store.
 THREAD_TESTS=(
-    queue pool events http job log quota store
-    service_idle service_keys service_life service_metrics service_reload
+    events http job log pool queue quota store
+    service_{bounds,client,crash,denoise,events,http,idle,jobs,keys,life,metrics,queue,reload,soak,store_faults}
 )
 
 # The system's own Python has the packages above, whatever else the caller has in front.
@@ -40,18 +47,21 @@ unset ELS_LONG
 
 minutes=15
 scale=1
-case "${1:-}" in
---long)
+parts=(sanitizer release)
+if [ "${1:-}" = --long ]; then
     export ELS_LONG=1
-    minutes=180
+    minutes=240
     scale=12
-    ;;
-"") ;;
-*)
-    echo "usage: tests/run.sh [--long]" >&2
-    exit 2
-    ;;
-esac
+    parts+=(thread valgrind)
+    shift
+fi
+for part; do
+    [[ " ${parts[*]} " == *" $part "* ]] || {
+        echo "usage: tests/run.sh [--long] [sanitizer|release|thread|valgrind]…" >&2
+        exit 2
+    }
+done
+[ $# -eq 0 ] || parts=("$@")
 deadline=$((SECONDS + minutes * 60))
 
 # build DIR OPTION…: sets up once, and follows changed options afterwards.
@@ -72,7 +82,7 @@ run() {
     local dir=$root/$1 left=$((deadline - SECONDS))
     shift
     [ "$left" -gt 30 ] || left=30
-    rm -f "$dir/meson-logs/testlog.json"
+    rm -f "$dir"/meson-logs/testlog*.json
     timeout -k 30 "$left" meson test -C "$dir" --no-rebuild --print-errorlogs \
         --num-processes "$(nproc)" --timeout-multiplier "$scale" "$@" </dev/null || true
 }
@@ -94,27 +104,51 @@ need_browser
 [ -z "${ELS_LONG:-}" ] || need_packages "${LONG_PACKAGES[@]}"
 
 built=yes
-builds=(build-tests build-tests-release)
-echo "== Sanitizer build (build-tests/)"
-build build-tests --buildtype=debugoptimized -Dtests=enabled -Dwerror=true \
-    -Db_sanitize=address,undefined -Db_lundef=false || built=no
-[ "$built" = no ] || run build-tests
+builds=()
 
-echo "== Release build with NDEBUG (build-tests-release/)"
-build build-tests-release --buildtype=release -Dtests=enabled -Dwerror=true || built=no
-[ "$built" = no ] || run build-tests-release "${RELEASE_SUITES[@]}"
+# build_and_run DIR OPTION… -- RUN-OPTION…: one build, and its tests.
+build_and_run() {
+    local dir=$1 options=()
+    shift
+    while [ "$1" != -- ]; do
+        options+=("$1")
+        shift
+    done
+    shift
+    echo "== $dir/"
+    builds+=("$root/$dir")
+    if build "$dir" -Dtests=enabled -Dwerror=true "${options[@]}"; then
+        run "$dir" "$@"
+    else
+        built=no
+    fi
+}
 
-if [ -n "${ELS_LONG:-}" ]; then
-    echo "== ThreadSanitizer build (build-tsan/)"
-    builds+=(build-tsan)
-    build build-tsan --buildtype=debugoptimized -Dtests=enabled -Dwerror=true \
-        -Db_sanitize=thread -Db_lundef=false || built=no
-    [ "$built" = no ] || run build-tsan "${THREAD_TESTS[@]}"
-fi
+part_sanitizer() {
+    build_and_run build-tests --buildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false --
+}
 
+part_release() {
+    local endurance=()
+    [ -z "${ELS_LONG:-}" ] || endurance=(--suite endurance)
+    build_and_run build-tests-release --buildtype=release -- "${RELEASE_SUITES[@]}" "${endurance[@]}"
+}
+
+part_thread() {
+    build_and_run build-tsan --buildtype=debugoptimized -Db_sanitize=thread -Db_lundef=false -- \
+        "${THREAD_TESTS[@]}"
+}
+
+part_valgrind() {
+    build_and_run build-valgrind --buildtype=debugoptimized -- --setup valgrind --suite unit
+}
+
+for part in "${parts[@]}"; do
+    "part_$part"
+done
 if [ "$built" = no ]; then
     echo "The build failed."
     echo "0 passed, 1 failed, 0 skipped"
     exit 1
 fi
-python3 "$root/tests/count.py" "${builds[@]/#/$root/}"
+python3 "$root/tests/count.py" "${builds[@]}"

@@ -24,3 +24,12 @@ def start(tmp_path):
             count += 1
             return stack.enter_context(Daemon(tmp_path / f"elsd{count}", *flags, **keys))
         yield go
+
+
+@pytest.fixture
+def tell(capsys):
+    """tell(text): a figure that a reader of the log wants to see although the test passed."""
+    def say(text):
+        with capsys.disabled():
+            print(f"\n{text}")
+    return say

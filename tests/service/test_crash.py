@@ -87,7 +87,7 @@ def all_jobs(elsd):
     return jobs
 
 
-def test_kills_lose_nothing(tmp_path):
+def test_kills_lose_nothing(tmp_path, tell):
     choose = random.Random(20260102)
     elsd = Daemon(tmp_path / "killed", "--queue-length", 100000)
     pending, accepted = {}, {}
@@ -120,6 +120,6 @@ def test_kills_lose_nothing(tmp_path):
             different += results(elsd, now) != expected[body]
         assert different == 0
         requeued = elsd.log_file.read_text().count("jobs_requeued")
-        print(f"{KILLS} kills, {len(accepted)} jobs accepted, 0 lost, {different} results different, "
-              f"{requeued} starts that queued some again")
+        tell(f"{KILLS} kills, {len(accepted)} jobs accepted, 0 lost, {different} results different, "
+             f"{requeued} starts that queued some again")
         assert requeued > 0  # else the kills came too late to show anything

@@ -21,7 +21,7 @@ def cpu_of_threads(pid):
     return times
 
 
-def test_idle_streams_cost_nothing(start):
+def test_idle_streams_cost_nothing(start, tell):
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     # One thread computes, so that a second job waits and its streams have nothing to say.
     elsd = start("--threads", 1, "--max-connections", STREAMS + 50)
@@ -45,7 +45,7 @@ def test_idle_streams_cost_nothing(start):
         after = cpu_of_threads(elsd.pid)
         spent = sorted(after[t] - before[t] for t in before if t in after)
         others = sum(spent[:-1])  # without the one that computes
-        print(f"{STREAMS} idle streams for {SECONDS} s: {others:.2f} s of processor time beside the computing thread")
+        tell(f"{STREAMS} idle streams for {SECONDS} s: {others:.2f} s of processor time beside the computing thread")
         assert others <= 0.02 * SECONDS
         for job in (waiting, running):
             elsd.delete(f"/v1/jobs/{job['id']}")

@@ -132,7 +132,7 @@ def metric(elsd, name):
     return float(re.search(rf"^{re.escape(name)} (\S+)$", elsd.get("/metrics", 200).text, re.M)[1])
 
 
-def test_churn(start):
+def test_churn(start, tell):
     # A sanitizer keeps freed memory for a while, which would look like growth.
     elsd = start("--queue-length", QUEUE, "--retention-bytes", 8 * MIB, "--log-level", "warning",
                  env={"ASAN_OPTIONS": "detect_leaks=1:quarantine_size_mb=1:thread_local_quarantine_size_kb=16"})
@@ -169,10 +169,10 @@ def test_churn(start):
     quarter = len(memory) // 4
     warm, last = statistics.median(memory[quarter:2 * quarter]), statistics.median(memory[-quarter:])
     kept = sum(f.stat().st_size for f in elsd.state_dir.iterdir())
-    print(f"{SECONDS} s, {CLIENTS} clients: {counts['accepted']} jobs, {counts['refused']} refused; all workers busy in "
-          f"{sum(busy) / len(busy):.0%} of looks; memory {warm / MIB:.1f} MiB warm, {last / MIB:.1f} MiB at the end; "
-          f"descriptors {max(descriptors[:2 * quarter])} warm, {max(descriptors[-quarter:])} at the end; "
-          f"state {kept / MIB:.1f} MiB; {health}")
+    tell(f"{SECONDS} s, {CLIENTS} clients: {counts['accepted']} jobs, {counts['refused']} refused; all workers busy in "
+         f"{sum(busy) / len(busy):.0%} of looks; memory {warm / MIB:.1f} MiB warm, {last / MIB:.1f} MiB at the end; "
+         f"descriptors {max(descriptors[:2 * quarter])} warm, {max(descriptors[-quarter:])} at the end; "
+         f"state {kept / MIB:.1f} MiB; {health}")
     assert last <= warm * 1.1 + 8 * MIB
     assert max(descriptors) <= CLIENTS + 64
     assert kept < 192 * MIB  # the retention, one WAL (64 MiB at most is kept), and what a sweep has still to free
