@@ -105,7 +105,15 @@ struct els_kernel {
     int (*steps)(const struct els_sweep *sweep);
     void (*sweep)(const struct els_sweep *sweep, int step, const void *query, const void *group,
                   void *work, struct els_lanes *lanes);
+    /*
+     * What the CPU could do: `rounds` times ELS_PEAK_DOTS products x·y, each added to lanes in
+     * registers, y [ELS_PEAK_DOTS, lanes] in the first cache. The result means nothing. May be
+     * NULL.
+     */
+    int32_t (*peak)(int64_t rounds, const int32_t *y);
 };
+
+enum { ELS_PEAK_DOTS = 8 };
 
 extern const struct els_kernel els_kernel_c;
 extern const struct els_kernel els_kernel_avx2;       /* x86-64 builds only, as all below */

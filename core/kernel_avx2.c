@@ -145,4 +145,5 @@ const struct els_kernel els_kernel_avx2 = {
     .begin = begin,
     .steps = steps,
     .sweep = sweep,
+    .peak = peak,
 };

@@ -32,4 +32,5 @@ const struct els_kernel els_kernel_avx512 = {
     .begin = begin,
     .steps = steps,
     .sweep = sweep,
+    .peak = peak,
 };

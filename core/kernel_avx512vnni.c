@@ -34,4 +34,5 @@ const struct els_kernel els_kernel_avx512vnni = {
     .begin = begin,
     .steps = steps,
     .sweep = sweep,
+    .peak = peak,
 };

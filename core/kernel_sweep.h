@@ -564,4 +564,27 @@ static void sweep(const struct els_sweep *s, int step, const void *query, const 
     }
 }
 
+/* ---- the peak, for els bench ---- */
+
+static int32_t peak(int64_t rounds, const int32_t *y)
+{
+    vi S[ELS_PEAK_DOTS], x = v_load(y), all = v_set_int(0);
+    int32_t out[LANES];
+
+    UNROLL
+    for (int k = 0; k < ELS_PEAK_DOTS; k++)
+        S[k] = all;
+    for (; rounds > 0; rounds--) {
+        UNROLL
+        for (int k = 0; k < ELS_PEAK_DOTS; k++)
+            S[k] = v_dot(S[k], x, v_load(y + k * LANES));
+        __asm__ volatile("" ::: "memory"); /* y might have changed: nothing is left out */
+    }
+    UNROLL
+    for (int k = 0; k < ELS_PEAK_DOTS; k++)
+        all = v_add_int(all, S[k]);
+    v_store(out, all);
+    return out[0];
+}
+
 #endif

@@ -4,7 +4,10 @@
  * Runs on main's thread and pools of its own; holds no signals, since there is nothing to clean
  * up.
  *
- * A "pair" is one query pixel against one candidate patch. Kernels: processor time, the best of
+ * A "pair" is one query pixel against one candidate patch. Sliding sums take 2·C products for a
+ * pair; "of peak" is their share of the products that the same instruction yields at its best,
+ * which is measured, too. (Lists take another number of products; the measure is the same.)
+ * Kernels: processor time, the best of
  * several runs. Samples: the time on the clock, and the processor time of all threads. On a busy
  * machine all are noisy, and none is compared with a limit.
  */
@@ -24,7 +27,7 @@
 #include "output.h"
 #include "sampler.h"
 
-enum { REPEATS = 3, STEPS = 20, FEW_IMAGES = 8, MANY_IMAGES = 256, MAX_PATH = 4096 };
+enum { REPEATS = 3, PEAK_ROUNDS = 4 << 20, PEAK_REPEATS = 5, STEPS = 20, FEW_IMAGES = 8, MANY_IMAGES = 256, MAX_PATH = 4096 };
 
 struct options {
     const char *data;
@@ -176,6 +179,28 @@ static int time_point(const struct els_bank *bank, struct point point, int64_t n
     return status;
 }
 
+/* Products per second that the kernel's instruction yields at its best; 0: not measured. */
+static double peak_products(const struct els_kernel *kernel)
+{
+    size_t values = ELS_PEAK_DOTS * (size_t)kernel->lanes;
+    _cleanup_(els_freep) int32_t *y = els_alloc_aligned(values, sizeof(*y));
+    double best = INFINITY;
+
+    if (!kernel->peak && kernel->otherwise)
+        kernel = kernel->otherwise;
+    if (!kernel->peak || !y)
+        return 0;
+    for (size_t i = 0; i < values; i++)
+        y[i] = (int32_t)i;
+    for (int k = 0; k < PEAK_REPEATS; k++) {
+        double start = seconds(CLOCK_PROCESS_CPUTIME_ID);
+
+        kernel->peak(PEAK_ROUNDS, y);
+        best = fmin(best, seconds(CLOCK_PROCESS_CPUTIME_ID) - start);
+    }
+    return (double)PEAK_ROUNDS * (double)values / best;
+}
+
 static int bench_kernel(struct bench *b, const struct els_kernel *kernel,
                         const struct els_bank *bank, const struct point *points,
                         struct els_error *err)
@@ -183,21 +208,24 @@ static int bench_kernel(struct bench *b, const struct els_kernel *kernel,
     struct els_shape shape = els_bank_info(bank)->shape;
     int64_t num_images = b->o->quick || kernel == &els_kernel_c ? FEW_IMAGES : MANY_IMAGES;
     int status = els_engine_use_kernel(kernel->name, err);
+    double peak = peak_products(kernel);
 
     for (int i = 0; status == 0 && i < NUM_POINTS; i++) {
-        double best = 0, ns, us;
+        double best = 0, ns, us, share;
 
         status = time_point(bank, points[i], num_images, &best, err);
         ns = best * 1e9 / ((double)pairs_per_image(shape, points[i].p) * (double)num_images);
         us = best * 1e6 / (double)num_images;
+        share = peak > 0 ? 2 * shape.c / (ns * 1e-9 * peak) : NAN;
         if (status == 0 && say(b))
-            printf("%-12s %d %4d %8.2f %10.3f %12.1f\n", kernel->name, shape.c, points[i].p,
-                   points[i].t, ns, us);
+            printf("%-12s %d %4d %8.2f %10.3f %12.1f %8.0f %%\n", kernel->name, shape.c,
+                   points[i].p, points[i].t, ns, us, 100 * share);
         fflush(stdout);
         json_array_append_new(json_object_get(b->root, "kernels"),
-                              json_pack("{s:s, s:i, s:i, s:f, s:f, s:f}", "kernel", kernel->name,
-                                        "channels", shape.c, "p", points[i].p, "t", points[i].t,
-                                        "ns_per_pair", ns, "us_per_image", us));
+                              json_pack("{s:s, s:i, s:i, s:f, s:f, s:f, s:o}", "kernel",
+                                        kernel->name, "channels", shape.c, "p", points[i].p, "t",
+                                        points[i].t, "ns_per_pair", ns, "us_per_image", us,
+                                        "of_peak", peak > 0 ? json_real(share) : json_null()));
     }
     return status;
 }
@@ -209,11 +237,14 @@ static int bench_kernels(struct bench *b, const struct els_bank *grey,
 
     if (say(b))
         printf("\none thread, bbels, one evaluation, processor time\n"
-               "%-12s %s %4s %8s %10s %12s\n",
-               "kernel", "C", "P", "t", "ns/pair", "us/image");
+               "%-12s %s %4s %8s %10s %12s %10s\n",
+               "kernel", "C", "P", "t", "ns/pair", "us/image", "of peak");
     for (int k = 0; status == 0 && els_kernel_at(k); k++) {
         if (!els_kernel_at(k)->usable())
             continue;
+        if (say(b) && peak_products(els_kernel_at(k)) > 0)
+            printf("%-12s %.3g products a second at best\n", els_kernel_at(k)->name,
+                   peak_products(els_kernel_at(k)));
         status = bench_kernel(b, els_kernel_at(k), grey, grey_points, err);
         if (status == 0)
             status = bench_kernel(b, els_kernel_at(k), colour, colour_points, err);
