@@ -4,7 +4,7 @@
 #include <immintrin.h>
 #include <stdint.h>
 
-enum { LANES = 8, BLOCK = 4 };
+enum { LANES = 8, BLOCK = 4, SUMS = 8 };
 
 typedef __m256i vi;
 typedef __m256 vf;

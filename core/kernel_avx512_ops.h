@@ -3,7 +3,7 @@
  */
 #include <immintrin.h>
 
-enum { LANES = 16, BLOCK = 8 };
+enum { LANES = 16, BLOCK = 8, SUMS = 16 /* vectors that are summed side by side */ };
 
 typedef __m512i vi;
 typedef __m512 vf;

@@ -303,14 +303,38 @@ static void prepare_group(const struct els_sweep *s, const int64_t *images, int 
 
 /* ---- one query and one group ---- */
 
-/* In D's units; what only fills up a vector is far below any floor. */
-static int64_t bias_of(const struct query_header *head, int32_t square, int32_t total,
-                       float log_count)
+/* To the nearest whole number, in a form that compilers put into vectors; |v| < 2^40. */
+static int64_t round_off(double v)
 {
-    int64_t copy = square < 0 ? COPY : 0, all = square < 0 ? -1 - (int64_t)square : square;
+    const int64_t far = (int64_t)1 << 41; /* casts cut towards 0 */
 
-    return copy + llrint((double)all * head->bias - (double)log_count / head->unit) +
-           (int64_t)total * (OFFSET >> (DIGIT_BITS - head->shift));
+    return (int64_t)(v + (double)far + 0.5) - far;
+}
+
+/*
+ * The biases of n candidates, negated, in D's units: ‖y‖² and the number of equal patches, and the
+ * 2^23 in x. `high` counts 2^(8 + e) of them, with mid taken as 128; `low` is the rest.
+ * What only fills up a vector is far below any floor.
+ */
+static void put_biases(const struct query_header *head, int n, const int32_t *restrict square,
+                       const int32_t *restrict total, const float *restrict log_count,
+                       int32_t *restrict high, int32_t *restrict low)
+{
+    const int64_t unit = (int64_t)HALF << head->shift, all = (int64_t)1 << (DIGIT_BITS + head->shift);
+    const int digits = DIGIT_BITS + head->shift;
+    const double per_square = head->bias, per_nat = 1 / head->unit;
+
+    for (int i = 0; i < n; i++) {
+        int copy = square[i] < 0;
+        double own = (double)(copy ? -1 - square[i] : square[i]) * per_square -
+                     (double)log_count[i] * per_nat;
+        int64_t half = (int64_t)total[i] * unit;
+        /* The 2^23 of x is 2^8 times the half of the middle digit's range. */
+        int64_t v = half - round_off(own) - half * (1 << DIGIT_BITS) - (copy ? COPY : 0);
+
+        high[i] = (int32_t)(v >> digits);
+        low[i] = (int32_t)((v & (all - 1)) - half);
+    }
 }
 
 /* The parts of the work area. */
@@ -387,14 +411,8 @@ static void begin(const struct els_sweep *s, const void *query, const void *grou
     for (els_first(&o, &c); els_more(&o, &c); els_next(&o, &c)) {
         int from = c.first_vector * LANES, to = from + lists.vectors[c.index] * LANES;
 
-        for (int n = from; n < to; n++) {
-            int64_t bias = bias_of(head, lists.square[n], lists.total[n], lists.log_count[n]);
-            int64_t half = HALF * (int64_t)lists.total[n] * (1 << head->shift);
-            int64_t high = (half - bias) >> (DIGIT_BITS + head->shift);
-
-            w.high[n] = (int32_t)high;
-            w.low[n] = (int32_t)(-bias - high * (1 << (DIGIT_BITS + head->shift)));
-        }
+        put_biases(head, to - from, lists.square + from, lists.total + from,
+                   lists.log_count + from, w.high + from, w.low + from);
         set_floors(s, &o, &c, query, group, &w, lanes);
     }
 }

@@ -107,18 +107,33 @@ static int padded_displacements(const struct els_sweep *s)
     return (count + BLOCK - 1) / BLOCK * BLOCK;
 }
 
+/* The queries of a row that take one displacement: none before the first, none from the last on. */
+struct extent {
+    int32_t first, last;
+};
+
 static size_t work_bytes(const struct els_sweep *s)
 {
-    size_t allowed = (size_t)s->shape.w * (size_t)padded_displacements(s);
+    size_t displacements = (size_t)padded_displacements(s);
+    size_t allowed = (size_t)s->shape.w * displacements;
 
     return (column_values(s) + DISTANCES + 2 * sizes_of(s).pixel_values + allowed) *
-           sizeof(int32_t);
+               sizeof(int32_t) +
+           displacements * sizeof(struct extent);
 }
 
 /* Which displacements each query takes: [W][padded displacements], −1 or 0. */
 static int32_t *work_allowed(const struct els_sweep *s, void *work)
 {
     return (int32_t *)work + column_values(s) + DISTANCES + 2 * sizes_of(s).pixel_values;
+}
+
+/* [padded displacements] */
+static struct extent *work_extents(const struct els_sweep *s, void *work)
+{
+    size_t allowed = (size_t)s->shape.w * (size_t)padded_displacements(s);
+
+    return (struct extent *)(work_allowed(s, work) + allowed);
 }
 
 /* The distances from the floor of one run of queries. */
@@ -433,16 +448,23 @@ static void set_floors(const struct els_sweep *s, const void *query, const void 
         }
 }
 
-static void set_allowed(const struct els_sweep *s, int32_t *allow)
+static void set_allowed(const struct els_sweep *s, int32_t *allow, struct extent *extent)
 {
     int first = first_displacement(s), count = padded_displacements(s);
 
+    for (int k = 0; k < count; k++)
+        extent[k] = (struct extent){s->shape.w, 0};
     for (int j = 0; j < s->shape.w; j++) {
         int from, to;
 
         els_sources_of(s->machine, s->candidates, s->shape.w, s->r, j, &from, &to);
-        for (int k = 0; k < count; k++)
-            *allow++ = j + first + k >= from && j + first + k < to ? -1 : 0;
+        for (int k = 0; k < count; k++) {
+            int takes = j + first + k >= from && j + first + k < to;
+
+            *allow++ = takes ? -1 : 0;
+            if (takes)
+                extent[k] = (struct extent){j < extent[k].first ? j : extent[k].first, j + 1};
+        }
     }
 }
 
@@ -466,7 +488,7 @@ static void begin(const struct els_sweep *s, const void *query, const void *grou
         low[q] = (int32_t)(b & ((1 << bits) - 1));
     }
     set_floors(s, query, group, lanes);
-    set_allowed(s, work_allowed(s, work));
+    set_allowed(s, work_allowed(s, work), work_extents(s, work));
 }
 
 #endif

@@ -18,7 +18,7 @@
  * planes, D = high·2^bits + low, each with its own column sums.
  *
  * One block: BLOCK neighbouring displacements dx … of one run of rows (half of them with two
- * planes, so that all fits into registers, and with large windows). LANES images lie side by side:
+ * planes, so that all fits into registers, and but for the smallest windows). LANES images lie side by side:
  * every box below is a vector.
  *
  *            j−r       j       j+r              column sums
@@ -28,6 +28,12 @@
  *      d=7    □  □  □  ▣  □  □  ▣                 R[d] = Σ S[j−r … j+r][d]
  *             ↑ leaves R                        above the floor
  *                                                 D[d] = R[d] − bias(k, j+dx+d) − floor(i,j)
+ *
+ * Neighbouring columns see the same y, one place apart. A few of them are slid together, so that
+ * each y is loaded once for all (slide_columns()):
+ *
+ *     y          m=0   1   2   3   4   5   6        S[j][0…3]   += x(t,j)·y[0…3]
+ *                                                  S[j+1][0…3] += x(t,j+1)·y[1…4]    …
  *
  * A row is taken QUERIES at a time: sweep_queries() leaves their D in memory and lists the parts of
  * blocks in which any D is positive; add_weights() goes through the list. In such a part what is
@@ -52,11 +58,12 @@
 #include "kernel_softmax.h"
 
 /* Loops over a block must be unrolled: only then do its vectors stay in registers. */
-#define UNROLL _Pragma("GCC unroll 8")
+#define UNROLL _Pragma("GCC unroll 16")
 
 enum {
     PART = 4,      /* vectors of a block that are weighed or skipped together */
-    HALF_FROM = 4, /* the radius from which half blocks are faster */
+    COLUMNS = 4,   /* that are slid together, at most */
+    HALF_FROM = 2, /* the radius from which half blocks are faster */
 };
 
 /*
@@ -88,31 +95,54 @@ struct todo {
 
 /* ---- column and window sums ---- */
 
-/* S[j][0 … n−1] moves on by one row. */
-INLINE void slide_column(const struct row *r, int n, int planes, int channels, int j, vi (*S)[2])
+/*
+ * So many columns are slid together: each y is loaded once for all of them, and loads, of which
+ * there is one to a product otherwise, are what limits this. Their sums must fit into registers.
+ */
+INLINE int columns_together(int n, int planes)
+{
+    int fit = SUMS / (n * planes);
+
+    return fit > COLUMNS ? COLUMNS : fit;
+}
+
+/*
+ * S[j … j+width−1][0 … n−1] move on by one row, in memory and here: the row x[0], y[0] is added,
+ * and x[1], y[1], which is negated where it leaves.
+ */
+INLINE void slide_columns(const struct row *r, int n, int planes, int channels, int width, int j,
+                          vi (*S)[BLOCK][2])
 {
     int32_t *column = r->column + (ptrdiff_t)j * (n * planes * LANES);
-    const int32_t *y0 = r->y[0] + (ptrdiff_t)j * (channels * LANES);
-    const int32_t *y1 = r->y[1] + (ptrdiff_t)j * (channels * LANES);
 
     for (int p = 0; p < planes; p++) {
         UNROLL
-        for (int k = 0; k < n; k++)
-            S[k][p] = v_load(column + (p * n + k) * LANES);
-        for (int c = 0; c < channels; c++) {
-            vi enters = v_set_int(r->x[p][0][j * channels + c]);
-            vi leaves = v_set_int(r->x[p][1][j * channels + c]);
+        for (int b = 0; b < width; b++)
+            UNROLL
+            for (int k = 0; k < n; k++)
+                S[b][k][p] = v_load(column + ((b * planes + p) * n + k) * LANES);
+        for (int c = 0; c < channels; c++)
+            UNROLL
+            for (int row = 0; row < 2; row++) {
+                const int32_t *y = r->y[row] + (ptrdiff_t)j * (channels * LANES) + c * LANES;
+                const int32_t *x = r->x[p][row] + (ptrdiff_t)j * channels + c;
 
-            UNROLL
-            for (int k = 0; k < n; k++)
-                S[k][p] = v_dot(S[k][p], enters, v_load(y0 + (k * channels + c) * LANES));
-            UNROLL
-            for (int k = 0; k < n; k++)
-                S[k][p] = v_dot(S[k][p], leaves, v_load(y1 + (k * channels + c) * LANES));
-        }
+                UNROLL
+                for (int m = 0; m < n + width - 1; m++) {
+                    vi v = v_load(y + m * channels * LANES);
+
+                    UNROLL
+                    for (int b = 0; b < width; b++)
+                        if (m >= b && m < n + b)
+                            S[b][m - b][p] =
+                                v_dot(S[b][m - b][p], v_set_int(x[b * channels]), v);
+                }
+            }
         UNROLL
-        for (int k = 0; k < n; k++)
-            v_store(column + (p * n + k) * LANES, S[k][p]);
+        for (int b = 0; b < width; b++)
+            UNROLL
+            for (int k = 0; k < n; k++)
+                v_store(column + ((b * planes + p) * n + k) * LANES, S[b][k][p]);
     }
 }
 
@@ -198,36 +228,51 @@ INLINE void store_distances(const struct row *r, int n, int planes, int j, int a
 }
 
 /*
- * Slides along the queries j … end − 1, at most QUERIES; R holds the window of query j but for
- * its last column. Leaves the distances, and lists what is to be done with them.
+ * Queries j … j+width−1 of a row, row `at` of r->distance being the first; R holds the window of
+ * query j but for its last column. Leaves the distances, and lists what is to be done with them.
  */
-INLINE void sweep_queries(const struct row *r, int n, int planes, int channels, int j, int end,
-                          vi (*window)[2], struct todo *todo)
+INLINE void sweep_columns(const struct row *r, int n, int planes, int channels, int width, int j,
+                          int at, vi (*R)[2], vi *all, struct todo *todo)
 {
-    int parts = (n + PART - 1) / PART, before = 2 * r->s->rw, listed = 0;
-    vi R[BLOCK][2], S[BLOCK][2], any[BLOCK], all = v_set_int(0), shift = v_set_int(r->head->shift);
+    int parts = (n + PART - 1) / PART;
+    vi S[COLUMNS][BLOCK][2], any[BLOCK], shift = v_set_int(r->head->shift);
+
+    slide_columns(r, n, planes, channels, width, j + 2 * r->s->rw, S);
+    UNROLL
+    for (int b = 0; b < width; b++) {
+        enter(n, planes, shift, R, S[b]);
+        store_distances(r, n, planes, j + b, at + b, R, any);
+        leave(n, planes, shift, r->column, j + b, R);
+        UNROLL
+        for (int k = 0; k < parts; k++) {
+            todo->part[todo->parts] = (int16_t)((at + b) * parts + k);
+            todo->parts += v_any(any[k], -1);
+            *all = v_or(*all, any[k]);
+        }
+    }
+}
+
+/* Slides along the queries j … end − 1, at most QUERIES. */
+INLINE void sweep_queries(const struct row *r, int n, int planes, int channels, int j, int end,
+                          vi (*window)[2], struct todo *out)
+{
+    int width = columns_together(n, planes), at = 0;
+    vi R[BLOCK][2], all = v_set_int(0);
+    struct todo *todo = out;
 
     UNROLL
     for (int k = 0; k < n; k++)
         for (int p = 0; p < planes; p++)
             R[k][p] = window[k][p];
-    for (int at = 0; j < end; j++, at++) {
-        slide_column(r, n, planes, channels, j + before, S);
-        enter(n, planes, shift, R, S);
-        store_distances(r, n, planes, j, at, R, any);
-        leave(n, planes, shift, r->column, j, R);
-        UNROLL
-        for (int k = 0; k < parts; k++) {
-            todo->part[listed] = (int16_t)(at * parts + k);
-            listed += v_any(any[k], -1);
-            all = v_or(all, any[k]);
-        }
-    }
+    todo->parts = 0;
+    for (; j + width <= end; j += width, at += width)
+        sweep_columns(r, n, planes, channels, width, j, at, R, &all, todo);
+    for (; j < end; j++, at++)
+        sweep_columns(r, n, planes, channels, 1, j, at, R, &all, todo);
     UNROLL
     for (int k = 0; k < n; k++)
         for (int p = 0; p < planes; p++)
             window[k][p] = R[k][p];
-    todo->parts = listed;
     todo->too_high = v_any(all, ~((1 << (ALIVE_BITS + r->head->fraction)) - 1));
 }
 
@@ -305,56 +350,60 @@ static void settle(const struct row *r, int planes, int j, int at)
 
 /* ---- one block ---- */
 
-/* The column sums before the first query row i: rows i − r … i + r − 1, those inside the image. */
-INLINE void fill_columns(const struct row *r, int n, int planes, int channels, int i, int dy, int j,
+/*
+ * The column sums j … end − 1 before the first query row i: rows i − r … i + r − 1, those inside
+ * the image, two at a time.
+ */
+INLINE void fill_columns(struct row *r, int n, int planes, int channels, int i, int dy, int j,
                          int end, const void *query, const void *group)
 {
     const struct els_sweep *s = r->s;
+    int width = columns_together(n, planes), none = s->shape.h + s->rh;
     int from = i - s->rh, to = i + s->rh;
+    ptrdiff_t left = (ptrdiff_t)((BLOCK + r->dx) * channels) * LANES;
+    vi S[COLUMNS][BLOCK][2];
 
     if (!s->wraps) {
         from = from < 0 ? 0 : from;
         to = to > s->shape.h ? s->shape.h : to;
     }
-    for (; j < end; j++)
+    memset(r->column + (ptrdiff_t)j * (n * planes * LANES), 0,
+           (size_t)((end - j) * n * planes * LANES) * sizeof(*r->column));
+    for (int t = from; t < to; t += 2) {
+        int second = t + 1 < to ? t + 1 : t, k = j;
+
         for (int p = 0; p < planes; p++) {
-            int32_t *out = r->column + (ptrdiff_t)(j * planes + p) * (n * LANES);
-            vi S[BLOCK];
-
-            UNROLL
-            for (int k = 0; k < n; k++)
-                S[k] = v_set_int(0);
-            for (int t = from; t < to; t++) {
-                const int32_t *x = x_row(s, query, p, 0, t) + j * channels;
-                const int32_t *y =
-                    y_row(s, group, t + dy) + (ptrdiff_t)((BLOCK + r->dx + j) * channels) * LANES;
-
-                for (int c = 0; c < channels; c++) {
-                    vi v = v_set_int(x[c]);
-
-                    UNROLL
-                    for (int k = 0; k < n; k++)
-                        S[k] = v_dot(S[k], v, v_load(y + (k * channels + c) * LANES));
-                }
-            }
-            UNROLL
-            for (int k = 0; k < n; k++)
-                v_store(out + k * LANES, S[k]);
+            r->x[p][0] = x_row(s, query, p, 0, t);
+            r->x[p][1] = x_row(s, query, p, 0, t + 1 < to ? t + 1 : none);
         }
+        r->y[0] = y_row(s, group, t + dy) + left;
+        r->y[1] = y_row(s, group, second + dy) + left;
+        for (; k + width <= end; k += width)
+            slide_columns(r, n, planes, channels, width, k, S);
+        for (; k < end; k++)
+            slide_columns(r, n, planes, channels, 1, k, S);
+    }
 }
 
 /* The first window of a row but for its last column: columns j … j + 2r − 1, slid on and summed. */
 INLINE void first_window(const struct row *r, int n, int planes, int channels, int j, vi (*R)[2])
 {
-    vi S[BLOCK][2], shift = v_set_int(r->head->shift);
+    int width = columns_together(n, planes), end = j + 2 * r->s->rw;
+    vi S[COLUMNS][BLOCK][2], shift = v_set_int(r->head->shift);
 
     UNROLL
     for (int k = 0; k < n; k++)
         for (int p = 0; p < planes; p++)
             R[k][p] = v_set_int(0);
-    for (int end = j + 2 * r->s->rw; j < end; j++) {
-        slide_column(r, n, planes, channels, j, S);
-        enter(n, planes, shift, R, S);
+    for (; j + width <= end; j += width) {
+        slide_columns(r, n, planes, channels, width, j, S);
+        UNROLL
+        for (int b = 0; b < width; b++)
+            enter(n, planes, shift, R, S[b]);
+    }
+    for (; j < end; j++) {
+        slide_columns(r, n, planes, channels, 1, j, S);
+        enter(n, planes, shift, R, S[0]);
     }
 }
 
@@ -384,12 +433,12 @@ INLINE void sweep_row(const struct row *r, int n, int planes, int channels, int 
  */
 struct variant {
     int n, planes, channels;
-    void (*fill)(const struct row *r, int i, int dy, int j, int end, const void *query,
+    void (*fill)(struct row *r, int i, int dy, int j, int end, const void *query,
                  const void *group);
     void (*sweep)(const struct row *r, int first, int last);
 };
 
-static void fill_1_1(const struct row *r, int i, int dy, int j, int end, const void *query,
+static void fill_1_1(struct row *r, int i, int dy, int j, int end, const void *query,
                      const void *group)
 {
     fill_columns(r, BLOCK, 1, 1, i, dy, j, end, query, group);
@@ -400,7 +449,7 @@ static void sweep_1_1(const struct row *r, int first, int last)
     sweep_row(r, BLOCK, 1, 1, first, last);
 }
 
-static void fill_1_3(const struct row *r, int i, int dy, int j, int end, const void *query,
+static void fill_1_3(struct row *r, int i, int dy, int j, int end, const void *query,
                      const void *group)
 {
     fill_columns(r, BLOCK, 1, 3, i, dy, j, end, query, group);
@@ -411,7 +460,7 @@ static void sweep_1_3(const struct row *r, int first, int last)
     sweep_row(r, BLOCK, 1, 3, first, last);
 }
 
-static void fill_1(const struct row *r, int i, int dy, int j, int end, const void *query,
+static void fill_1(struct row *r, int i, int dy, int j, int end, const void *query,
                    const void *group)
 {
     fill_columns(r, BLOCK, 1, r->s->shape.c, i, dy, j, end, query, group);
@@ -422,8 +471,8 @@ static void sweep_1(const struct row *r, int first, int last)
     sweep_row(r, BLOCK, 1, r->s->shape.c, first, last);
 }
 
-/* Half blocks waste less where a run of queries is short beside its window. */
-static void fill_half_1(const struct row *r, int i, int dy, int j, int end, const void *query,
+/* Half blocks waste less where a run of queries is short, as it is at large displacements. */
+static void fill_half_1(struct row *r, int i, int dy, int j, int end, const void *query,
                         const void *group)
 {
     fill_columns(r, BLOCK / 2, 1, 1, i, dy, j, end, query, group);
@@ -434,7 +483,7 @@ static void sweep_half_1(const struct row *r, int first, int last)
     sweep_row(r, BLOCK / 2, 1, 1, first, last);
 }
 
-static void fill_half_3(const struct row *r, int i, int dy, int j, int end, const void *query,
+static void fill_half_3(struct row *r, int i, int dy, int j, int end, const void *query,
                         const void *group)
 {
     fill_columns(r, BLOCK / 2, 1, 3, i, dy, j, end, query, group);
@@ -445,7 +494,7 @@ static void sweep_half_3(const struct row *r, int first, int last)
     sweep_row(r, BLOCK / 2, 1, 3, first, last);
 }
 
-static void fill_2(const struct row *r, int i, int dy, int j, int end, const void *query,
+static void fill_2(struct row *r, int i, int dy, int j, int end, const void *query,
                    const void *group)
 {
     fill_columns(r, BLOCK / 2, 2, r->s->shape.c, i, dy, j, end, query, group);
@@ -456,7 +505,7 @@ static void sweep_2(const struct row *r, int first, int last)
     sweep_row(r, BLOCK / 2, 2, r->s->shape.c, first, last);
 }
 
-static void fill_alone(const struct row *r, int i, int dy, int j, int end, const void *query,
+static void fill_alone(struct row *r, int i, int dy, int j, int end, const void *query,
                        const void *group)
 {
     fill_columns(r, 1, r->head->planes, r->s->shape.c, i, dy, j, end, query, group);
@@ -508,20 +557,15 @@ static void point_row(struct row *r, int i, int is_first, int dy, const void *qu
     r->sum = lanes->sum + to * s->slots * LANES;
 }
 
-/* The queries that take any of the displacements dx … dx + n − 1. False when there is none. */
-static int plan_block(const struct els_sweep *s, const struct row *r, int *first, int *last)
+/* The queries that take any of the n displacements from the k-th on. False when there is none. */
+static int plan_block(const struct els_sweep *s, const struct extent *of, int n, int *first,
+                      int *last)
 {
     *first = s->shape.w;
     *last = 0;
-    for (int j = 0; j < s->shape.w; j++) {
-        int32_t any = 0;
-
-        for (int k = 0; k < r->n; k++)
-            any |= r->allow[j * r->displacements + k];
-        if (any) {
-            *first = j < *first ? j : *first;
-            *last = j + 1;
-        }
+    for (int k = 0; k < n; k++) {
+        *first = of[k].first < *first ? of[k].first : *first;
+        *last = of[k].last > *last ? of[k].last : *last;
     }
     return *first < *last;
 }
@@ -538,6 +582,7 @@ static void sweep(const struct els_sweep *s, int step, const void *query, const 
     const struct els_run *rows = &s->rows.run[step];
     int first_dx = first_displacement(s), dy = rows->source - rows->query;
     int last_dx = last_displacement(s), first, last;
+    const struct extent *extents = work_extents(s, work);
     const struct variant *v = s->rw >= HALF_FROM ? variants : variants + HALVES;
     struct row r = {
         .s = s,
@@ -554,7 +599,7 @@ static void sweep(const struct els_sweep *s, int step, const void *query, const 
     r.n = v->n;
     for (r.dx = first_dx; r.dx <= last_dx; r.dx += r.n) {
         r.allow = work_allowed(s, work) + (r.dx - first_dx);
-        if (!plan_block(s, &r, &first, &last))
+        if (!plan_block(s, extents + (r.dx - first_dx), r.n, &first, &last))
             continue;
         v->fill(&r, rows->query, dy, first, last + 2 * s->rw, query, group);
         for (int i = rows->query; i < rows->query + rows->count; i++) {
