@@ -201,6 +201,15 @@ static double peak_products(const struct els_kernel *kernel)
     return (double)PEAK_ROUNDS * (double)values / best;
 }
 
+/* "7 %", or "-" when it is not known. */
+static const char *share_text(char *out, size_t size, double share)
+{
+    if (isnan(share))
+        return "-";
+    snprintf(out, size, "%.0f %%", 100 * share);
+    return out;
+}
+
 static int bench_kernel(struct bench *b, const struct els_kernel *kernel,
                         const struct els_bank *bank, const struct point *points,
                         struct els_error *err)
@@ -209,6 +218,7 @@ static int bench_kernel(struct bench *b, const struct els_kernel *kernel,
     int64_t num_images = b->o->quick || kernel == &els_kernel_c ? FEW_IMAGES : MANY_IMAGES;
     int status = els_engine_use_kernel(kernel->name, err);
     double peak = peak_products(kernel);
+    char text[16];
 
     for (int i = 0; status == 0 && i < NUM_POINTS; i++) {
         double best = 0, ns, us, share;
@@ -218,8 +228,8 @@ static int bench_kernel(struct bench *b, const struct els_kernel *kernel,
         us = best * 1e6 / (double)num_images;
         share = peak > 0 ? 2 * shape.c / (ns * 1e-9 * peak) : NAN;
         if (status == 0 && say(b))
-            printf("%-12s %d %4d %8.2f %10.3f %12.1f %8.0f %%\n", kernel->name, shape.c,
-                   points[i].p, points[i].t, ns, us, 100 * share);
+            printf("%-12s %d %4d %8.2f %10.3f %12.1f %10s\n", kernel->name, shape.c, points[i].p,
+                   points[i].t, ns, us, share_text(text, sizeof(text), share));
         fflush(stdout);
         json_array_append_new(json_object_get(b->root, "kernels"),
                               json_pack("{s:s, s:i, s:i, s:f, s:f, s:f, s:o}", "kernel",

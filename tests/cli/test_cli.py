@@ -548,6 +548,7 @@ def test_bench_measures_every_kernel():
         assert [(row["channels"], row["p"]) for row in mine] == [
             (c, p) for c, last in ((1, 15), (3, 17)) for p in (3, 5, 7, 11, last)]
         assert all(row["ns_per_pair"] > 0 and row["us_per_image"] > 0 for row in mine)
+        assert all(row["of_peak"] is None if row["kernel"] == "c" else 0 < row["of_peak"] < 1 for row in mine)
 
 
 # ---- bank ----
