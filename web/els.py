@@ -231,6 +231,10 @@ class Sample(Job):
         """The denoised estimates of one image, in the order in which they came."""
         return Picture(grid(self.x0[image], columns))
 
+    def difference(self, other: Sample) -> Picture:
+        """What the other images have that these do not, from the same seeds: grey where both agree."""
+        return Picture(grid((other.images - self.images) / 2))
+
     def _repr_png_(self) -> bytes:
         return png(enlarged(grid(self.images)))
 

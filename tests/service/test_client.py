@@ -52,6 +52,9 @@ def test_sample(client, elsd):
     assert size(job.film()._repr_png_())[0] > 3 * 32
     again = client.sample(**job.params)
     assert (again.images == job.images).all()
+    assert (job.difference(again).pixels[:32, :32] == 128).all()
+    without = client.sample(**{**job.params, "exclude": {"classes": [0]}})
+    assert job.difference(without).pixels[:32, :32].std() > 0
     job.delete()
     elsd.get(f"/v1/jobs/{job.id}", 410)
 
