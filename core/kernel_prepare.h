@@ -17,7 +17,7 @@ enum {
     PAIR_BITS = 7,      /* of x, in the second number of a pair; y·2^7 still fits int16 */
     MAX_VALUES = 32768, /* of a window: int32 holds the sum of its squares */
     MAX_HIGH = 32700,   /* |x >> bits| */
-    QUERIES = 8,        /* of a row, whose weights are added together */
+    QUERIES = 32,       /* of a row, whose weights are added together */
     DISTANCES = QUERIES * BLOCK * LANES,
 };
 

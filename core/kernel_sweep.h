@@ -47,8 +47,8 @@
  *          Σ_Ω (2u − 255)²
  *   work   column sums int32 [W + 2rw][planes][BLOCK][L]; D int32 [QUERIES][BLOCK][L];
  *          biases int32 [planes][H][W][L]; allowed displacements
- * About 300 KB for a 32×32×1 image; of it one block touches the 16 KB of column sums, the 8 KB of D
- * and some 8 KB per row, again and again, which stay in the first cache.
+ * About 300 KB for a 32×32×1 image; of it half a block touches the 10 KB of column sums, the 8 KB of
+ * D and some 8 KB per row, again and again, which stay in the first cache.
  */
 #ifndef ELS_KERNEL_SWEEP_H
 #define ELS_KERNEL_SWEEP_H
