@@ -4,7 +4,7 @@
 #include <immintrin.h>
 #include <stdint.h>
 
-enum { LANES = 8, BLOCK = 4, SUMS = 8 };
+enum { LANES = 8, BLOCK = 4, SUMS = 4, HALF_FROM = 4 };
 
 typedef __m256i vi;
 typedef __m256 vf;

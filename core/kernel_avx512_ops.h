@@ -3,7 +3,12 @@
  */
 #include <immintrin.h>
 
-enum { LANES = 16, BLOCK = 8, SUMS = 16 /* vectors that are summed side by side */ };
+enum {
+    LANES = 16,
+    BLOCK = 8,
+    SUMS = 16,     /* vectors that are summed side by side */
+    HALF_FROM = 2, /* the radius from which half blocks are faster */
+};
 
 typedef __m512i vi;
 typedef __m512 vf;

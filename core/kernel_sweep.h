@@ -63,7 +63,6 @@
 enum {
     PART = 4,      /* vectors of a block that are weighed or skipped together */
     COLUMNS = 4,   /* that are slid together, at most */
-    HALF_FROM = 2, /* the radius from which half blocks are faster */
 };
 
 /*
