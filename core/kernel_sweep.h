@@ -95,8 +95,8 @@ struct todo {
 /* ---- column and window sums ---- */
 
 /*
- * So many columns are slid together: each y is loaded once for all of them, and loads, of which
- * there is one to a product otherwise, are what limits this. Their sums must fit into registers.
+ * So many columns are slid together: each y is loaded once for all of them, where otherwise every
+ * product takes a load. Their sums must fit into registers.
  */
 INLINE int columns_together(int n, int planes)
 {
@@ -253,11 +253,10 @@ INLINE void sweep_columns(const struct row *r, int n, int planes, int channels, 
 
 /* Slides along the queries j … end − 1, at most QUERIES. */
 INLINE void sweep_queries(const struct row *r, int n, int planes, int channels, int j, int end,
-                          vi (*window)[2], struct todo *out)
+                          vi (*window)[2], struct todo *todo)
 {
     int width = columns_together(n, planes), at = 0;
     vi R[BLOCK][2], all = v_set_int(0);
-    struct todo *todo = out;
 
     UNROLL
     for (int k = 0; k < n; k++)
