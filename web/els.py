@@ -233,6 +233,9 @@ class Sample(Job):
 
     def difference(self, other: Sample) -> Picture:
         """What the other images have that these do not, from the same seeds: grey where both agree."""
+        if other.images.shape != self.images.shape:
+            raise ValueError(f"The samples have images of shapes {self.images.shape} and {other.images.shape}; "
+                             "a difference needs equal ones.")
         return Picture(grid((other.images - self.images) / 2))
 
     def _repr_png_(self) -> bytes:

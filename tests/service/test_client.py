@@ -55,6 +55,8 @@ def test_sample(client, elsd):
     assert (job.difference(again).pixels[:32, :32] == 128).all()
     without = client.sample(**{**job.params, "exclude": {"classes": [0]}})
     assert job.difference(without).pixels[:32, :32].std() > 0
+    with pytest.raises(ValueError, match="equal"):
+        job.difference(client.sample(**QUICK, num_images=1))
     job.delete()
     elsd.get(f"/v1/jobs/{job.id}", 410)
 
