@@ -11,13 +11,16 @@
  *     k->begin(sweep, query, group, work, lanes);        // once per query and group
  *     for (int i = 0; i < k->steps(sweep); i++)          // some milliseconds each, at most
  *         k->sweep(sweep, i, query, group, work, lanes);
+ *     k->finish(sweep, query, work, lanes);              // once in many groups: the sums are read
  *
  * With a = √ᾱ and σ² = β, the logit of a candidate is (‖x_Ω‖², constant per query, is left out)
  *
  *     l = scale·⟨x_Ω, y_c⟩ − bias_c,      scale = a/β,      bias_c = a²/2β·‖y_c‖²
  *
  * and ⟨x_Ω, y_c⟩ comes from sliding sums, whose cost per pair does not depend on P, or for small
- * windows from the definition (kernel_avx512lists.c).
+ * windows from the definition (kernel_avx512lists.c). For is it is one dot product per image
+ * (kernel_images.h), for es a circular correlation, by Fourier transform (kernel_translates.h);
+ * the C kernel takes all of them from the definition.
  *
  * Streaming softmax. Each query pixel keeps a reference logit m and per lane the float32 sums s =
  * Σ e^(l−m), v = Σ e^(l−m)·y and, when asked for, u = Σ e^(l−m)(l−m). m follows the maximum
@@ -81,6 +84,11 @@ struct els_kernel {
     int lanes;
     /* Any lane may hold candidates of any image; else lane l holds those of the group's image l. */
     int mixes_images;
+    /*
+     * The most float32 additions of one group to one sum, for the engine to flush in time. 0: as
+     * many as an image has candidates.
+     */
+    int max_adds;
     /* Of as many lanes: takes what this one does not accept. NULL: the C kernel does. */
     const struct els_kernel *otherwise;
     /* Does this CPU have what it takes? */
@@ -105,6 +113,9 @@ struct els_kernel {
     int (*steps)(const struct els_sweep *sweep);
     void (*sweep)(const struct els_sweep *sweep, int step, const void *query, const void *group,
                   void *work, struct els_lanes *lanes);
+    /* Before the engine reads a query's sums: brings them into their places; may be NULL. */
+    void (*finish)(const struct els_sweep *sweep, const void *query, void *work,
+                   struct els_lanes *lanes);
     /*
      * What the CPU could do: `rounds` times ELS_PEAK_DOTS products x·y, each added to lanes in
      * registers, y [ELS_PEAK_DOTS, lanes] in the first cache. The result means nothing. May be
@@ -120,6 +131,9 @@ extern const struct els_kernel els_kernel_avx2;       /* x86-64 builds only, as 
 extern const struct els_kernel els_kernel_avx512;     /* F, BW, DQ, VL */
 extern const struct els_kernel els_kernel_avx512vnni; /* and VNNI */
 extern const struct els_kernel els_kernel_avx512lists; /* likewise */
+/* Whole images; not to be chosen, but where the others' chains end. */
+extern const struct els_kernel els_kernel_avx2_is, els_kernel_avx2_es;
+extern const struct els_kernel els_kernel_avx512_is, els_kernel_avx512_es;
 
 /*
  * The fastest kernel that this CPU can run, or the one that els_engine_use_kernel named, or ELS_CPU

@@ -135,6 +135,7 @@ static int usable(void)
 const struct els_kernel els_kernel_avx2 = {
     .name = "avx2",
     .lanes = LANES,
+    .otherwise = &els_kernel_avx2_is,
     .usable = usable,
     .accepts = accepts,
     .query_bytes = query_bytes,

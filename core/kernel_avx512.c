@@ -22,6 +22,7 @@ static int usable(void)
 const struct els_kernel els_kernel_avx512 = {
     .name = "avx512",
     .lanes = LANES,
+    .otherwise = &els_kernel_avx512_is,
     .usable = usable,
     .accepts = accepts,
     .query_bytes = query_bytes,

@@ -24,6 +24,7 @@ static int usable(void)
 const struct els_kernel els_kernel_avx512vnni = {
     .name = "avx512vnni",
     .lanes = LANES,
+    .otherwise = &els_kernel_avx512_is,
     .usable = usable,
     .accepts = accepts,
     .query_bytes = query_bytes,

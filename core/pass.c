@@ -150,6 +150,8 @@ static void walk(void *arg, size_t item, int worker)
             sweep_group(pass, kernel, s, w, pass->query[i], &w->lanes[i]);
             if (atomic_load_explicit(&pass->stop, memory_order_relaxed))
                 return;
+            if (last && kernel->finish)
+                kernel->finish(s, pass->query[i], w->work, &w->lanes[i]);
             if (last)
                 flush(pass, s, &w->lanes[i], kernel->mixes_images ? lanes : full, &part[i]);
             atomic_fetch_add_explicit(&pass->done, 1, memory_order_relaxed);

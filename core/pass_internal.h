@@ -23,7 +23,7 @@ struct els_pass {
     int64_t groups;
     int chains, bands;
     struct els_sweep *sweep; /* [num_p, bands] */
-    int64_t max_adds;        /* candidates that one query can meet in one image */
+    int64_t max_adds;        /* float32 additions of one group to one sum, at most */
     int64_t pairs_at_once;
 
     /* the run under way */

@@ -187,6 +187,7 @@ static const struct els_kernel *kernel_for(const struct els_kernel *first,
 static int choose_kernels(struct els_pass *pass, const struct els_kernel *first)
 {
     const struct els_evaluation *e = pass->e;
+    int64_t candidates = most_candidates(e);
     size_t values = els_shape_values(els_bank_info(e->bank)->shape);
 
     for (int64_t i = 0; i < e->num_p * e->batch; i++) {
@@ -195,6 +196,8 @@ static int choose_kernels(struct els_pass *pass, const struct els_kernel *first)
         pass->kernel[i] = kernel_for(first, s, e->x + (size_t)(i % e->batch) * values);
         if (!pass->kernel[i])
             return 0;
+        /* Pairs with kernels of their own leave it to `candidates`: it is the same for all. */
+        pass->max_adds = pass->kernel[i]->max_adds ? pass->kernel[i]->max_adds : candidates;
     }
     return 1;
 }
@@ -230,7 +233,6 @@ static int plan(struct els_pass *pass, const struct els_kernel *first, int entro
             if (r < 0)
                 return r;
         }
-    pass->max_adds = most_candidates(e);
     pass->pairs_at_once = pairs_that_fit(pass);
     return choose_kernels(pass, first) ? 0 : ELS_ENOENT;
 }

@@ -1,0 +1,139 @@
+/*
+ * Whole images, is and es, with AVX2: the algorithms are in kernel_images.h and
+ * kernel_translates.h; here are their vector operations. The AVX2 kernel leaves these two
+ * machines to this one.
+ */
+#include <immintrin.h>
+#include <stdint.h>
+
+enum { LANES = 8 };
+
+typedef __m256 vf;  /* LANES float */
+typedef __m256d vd; /* LANES/2 double */
+
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE vf v_load_float(const float *p)
+{
+    return _mm256_load_ps(p);
+}
+
+/* Anywhere in memory. */
+INLINE vf v_load_values(const float *p)
+{
+    return _mm256_loadu_ps(p);
+}
+
+INLINE void v_store_float(float *p, vf v)
+{
+    _mm256_store_ps(p, v);
+}
+
+INLINE vf v_set(float x)
+{
+    return _mm256_set1_ps(x);
+}
+
+/* a·b + c */
+INLINE vf v_fma(vf a, vf b, vf c)
+{
+    return _mm256_fmadd_ps(a, b, c);
+}
+
+INLINE vf v_max(vf a, vf b)
+{
+    return _mm256_max_ps(a, b);
+}
+
+/* 2^n for −127 < n < 128, 0 for n = −127; n stands in the lowest bits of a. */
+INLINE vf v_power(vf a)
+{
+    return _mm256_castsi256_ps(
+        _mm256_slli_epi32(_mm256_add_epi32(_mm256_castps_si256(a), _mm256_set1_epi32(127)), 23));
+}
+
+/* LANES bytes, anywhere in memory. */
+INLINE vf v_load_bytes(const uint8_t *p)
+{
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)));
+}
+
+INLINE vd v_load_double(const double *p)
+{
+    return _mm256_load_pd(p);
+}
+
+INLINE vd v_set_double(double x)
+{
+    return _mm256_set1_pd(x);
+}
+
+INLINE vd v_fma_double(vd a, vd b, vd c)
+{
+    return _mm256_fmadd_pd(a, b, c);
+}
+
+INLINE vd v_max_double(vd a, vd b)
+{
+    return _mm256_max_pd(a, b);
+}
+
+/* The first half of v, and the second. */
+INLINE vd v_low(vf v)
+{
+    return _mm256_cvtps_pd(_mm256_castps256_ps128(v));
+}
+
+INLINE vd v_high(vf v)
+{
+    return _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1));
+}
+
+INLINE vf v_join(vd low, vd high)
+{
+    return _mm256_set_m128(_mm256_cvtpd_ps(high), _mm256_cvtpd_ps(low));
+}
+
+#include "kernel_images.h"
+#include "kernel_translates.h"
+
+static int usable(void)
+{
+    return els_kernel_avx2.usable();
+}
+
+const struct els_kernel els_kernel_avx2_es = {
+    .name = "avx2-es",
+    .lanes = LANES,
+    .mixes_images = 1,
+    .max_adds = TRANSLATES_ADDS,
+    .usable = usable,
+    .accepts = translates_accepts,
+    .query_bytes = translates_query_bytes,
+    .group_bytes = translates_group_bytes,
+    .work_bytes = translates_work_bytes,
+    .prepare_query = translates_prepare_query,
+    .prepare_group = translates_prepare_group,
+    .begin = translates_begin,
+    .steps = translates_steps,
+    .sweep = translates_sweep,
+    .finish = translates_finish,
+};
+
+const struct els_kernel els_kernel_avx2_is = {
+    .name = "avx2-is",
+    .lanes = LANES,
+    .mixes_images = 1,
+    .max_adds = IMAGES_ADDS,
+    .otherwise = &els_kernel_avx2_es,
+    .usable = usable,
+    .accepts = images_accepts,
+    .query_bytes = images_query_bytes,
+    .group_bytes = images_group_bytes,
+    .work_bytes = images_work_bytes,
+    .prepare_query = images_prepare_query,
+    .prepare_group = images_prepare_group,
+    .steps = images_steps,
+    .sweep = images_sweep,
+    .finish = images_finish,
+};
