@@ -1,6 +1,7 @@
 /*
  * els bench: what the engine costs on this machine. Every kernel this CPU can run, side by side,
- * per locality scale; then whole reverse processes of 20 steps, and the same over 1 … all cores.
+ * per locality scale, and for the machines that weigh whole images; then whole reverse processes of
+ * 20 steps, and the same over 1 … all cores.
  * Runs on main's thread and pools of its own; holds no signals, since there is nothing to clean
  * up.
  *
@@ -27,7 +28,8 @@
 #include "output.h"
 #include "sampler.h"
 
-enum { REPEATS = 3, PEAK_ROUNDS = 4 << 20, PEAK_REPEATS = 5, STEPS = 20, FEW_IMAGES = 8, MANY_IMAGES = 256, MAX_PATH = 4096 };
+enum { REPEATS = 3, PEAK_ROUNDS = 4 << 20, PEAK_REPEATS = 5, STEPS = 20, FEW_IMAGES = 8, MANY_IMAGES = 256,
+       WHOLE_IMAGES = 2048, MAX_PATH = 4096 };
 
 struct options {
     const char *data;
@@ -75,9 +77,14 @@ static const struct point colour_points[] = {{3, 0.1}, {5, 0.25}, {7, 0.4}, {11,
 
 enum { NUM_POINTS = sizeof(grey_points) / sizeof(*grey_points) };
 
+/* For is and es, which have no scale. */
+static const double whole_times[] = {0.05, 0.5, 0.9};
+
+enum { NUM_TIMES = sizeof(whole_times) / sizeof(*whole_times) };
+
 struct bench {
     const struct options *o;
-    json_t *root; /* kernels, samples, scaling: arrays of objects */
+    json_t *root; /* kernels, whole, samples, scaling: arrays of objects */
 };
 
 static double seconds(clockid_t clock)
@@ -143,8 +150,8 @@ static void noisy_image(const struct els_bank *bank, double alpha_bar, double be
 }
 
 /* The best time of one evaluation over the bank's first images, one thread. */
-static int time_point(const struct els_bank *bank, struct point point, int64_t num_images,
-                      double *best, struct els_error *err)
+static int time_point(const struct els_bank *bank, enum els_machine machine, struct point point,
+                      int64_t num_images, double *best, struct els_error *err)
 {
     size_t values = els_shape_values(els_bank_info(bank)->shape);
     _cleanup_(els_freep) float *x = els_alloc_array(2 * values, sizeof(*x));
@@ -153,7 +160,7 @@ static int time_point(const struct els_bank *bank, struct point point, int64_t n
         .bank = bank,
         .images = images,
         .num_images = num_images,
-        .machine = ELS_MACHINE_BBELS,
+        .machine = machine,
         .num_p = 1,
         .p = &point.p,
         .alpha_bar = els_schedule_alpha_bar(ELS_COSINE, point.t),
@@ -223,7 +230,7 @@ static int bench_kernel(struct bench *b, const struct els_kernel *kernel,
     for (int i = 0; status == 0 && i < NUM_POINTS; i++) {
         double best = 0, ns, us, share;
 
-        status = time_point(bank, points[i], num_images, &best, err);
+        status = time_point(bank, ELS_MACHINE_BBELS, points[i], num_images, &best, err);
         ns = best * 1e9 / ((double)pairs_per_image(shape, points[i].p) * (double)num_images);
         us = best * 1e6 / (double)num_images;
         share = peak > 0 ? 2 * shape.c / (ns * 1e-9 * peak) : NAN;
@@ -259,6 +266,62 @@ static int bench_kernels(struct bench *b, const struct els_bank *grey,
         if (status == 0)
             status = bench_kernel(b, els_kernel_at(k), colour, colour_points, err);
     }
+    if (status == 0)
+        status = els_engine_use_kernel("auto", err);
+    return status;
+}
+
+/* ---- whole images ---- */
+
+/* One kernel, machine and bank: microseconds per image at each time. */
+static int bench_whole(struct bench *b, const struct els_kernel *kernel, enum els_machine machine,
+                       const struct els_bank *bank, struct els_error *err)
+{
+    const struct els_bank_info *info = els_bank_info(bank);
+    int slow = kernel == &els_kernel_c && machine == ELS_MACHINE_ES;
+    int64_t most = b->o->quick ? (slow ? FEW_IMAGES : MANY_IMAGES)
+                               : (slow ? MANY_IMAGES : WHOLE_IMAGES);
+    int64_t num_images = info->num_images < most ? info->num_images : most;
+    int status = els_engine_use_kernel(kernel->name, err);
+
+    if (say(b))
+        printf("%-12s %d %7s", kernel->name, info->shape.c, els_machine_name(machine));
+    for (int i = 0; status == 0 && i < NUM_TIMES; i++) {
+        double best = 0, us;
+
+        status = time_point(bank, machine, (struct point){1, whole_times[i]}, num_images, &best,
+                            err);
+        us = best * 1e6 / (double)num_images;
+        if (status == 0 && say(b))
+            printf(" %9.2f", us);
+        json_array_append_new(json_object_get(b->root, "whole"),
+                              json_pack("{s:s, s:i, s:s, s:f, s:f}", "kernel", kernel->name,
+                                        "channels", info->shape.c, "machine",
+                                        els_machine_name(machine), "t", whole_times[i],
+                                        "us_per_image", us));
+    }
+    if (say(b))
+        putchar('\n');
+    fflush(stdout);
+    return status;
+}
+
+static int bench_whole_images(struct bench *b, const struct els_bank *grey,
+                              const struct els_bank *colour, struct els_error *err)
+{
+    int status = 0;
+
+    if (say(b)) {
+        printf("\none thread, whole images, one evaluation, processor time: us/image\n%-12s C %7s",
+               "kernel", "machine");
+        for (int i = 0; i < NUM_TIMES; i++)
+            printf("  t = %4.2f", whole_times[i]);
+        putchar('\n');
+    }
+    for (int k = 0; status == 0 && els_kernel_at(k); k++)
+        for (int m = 0; status == 0 && els_kernel_at(k)->usable() && m < 4; m++)
+            status = bench_whole(b, els_kernel_at(k), m % 2 ? ELS_MACHINE_ES : ELS_MACHINE_IS,
+                                 m < 2 ? grey : colour, err);
     if (status == 0)
         status = els_engine_use_kernel("auto", err);
     return status;
@@ -391,6 +454,8 @@ static int bench(struct bench *b, struct els_error *err)
         status = els_bank_open(&colour, "shapes", err);
     if (status == 0)
         status = bench_kernels(b, grey, colour, err);
+    if (status == 0)
+        status = bench_whole_images(b, grey, colour, err);
     if (status == 0 && !b->o->quick)
         status = bench_samples(b, grey, colour, err);
     if (status == 0 && !b->o->quick)
@@ -413,7 +478,7 @@ int cli_bench(int argc, char **argv)
 
     if (cli_parse(&command, argc, argv, &o, &status) < 0)
         return status;
-    b.root = json_pack("{s:[], s:[], s:[]}", "kernels", "samples", "scaling");
+    b.root = json_pack("{s:[], s:[], s:[], s:[]}", "kernels", "whole", "samples", "scaling");
     status = b.root ? bench(&b, &err) : els_fail(&err, ELS_ENOMEM, NULL, "out of memory");
     status = status < 0 ? cli_report(status, &err) : CLI_OK;
     json_decref(b.root);

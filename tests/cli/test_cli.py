@@ -549,6 +549,10 @@ def test_bench_measures_every_kernel():
             (c, p) for c, last in ((1, 15), (3, 17)) for p in (3, 5, 7, 11, last)]
         assert all(row["ns_per_pair"] > 0 and row["us_per_image"] > 0 for row in mine)
         assert all(row["of_peak"] is None if row["kernel"] == "c" else 0 < row["of_peak"] < 1 for row in mine)
+        whole = [row for row in figures["whole"] if row["kernel"] == name]
+        assert [(row["channels"], row["machine"], row["t"]) for row in whole] == [
+            (c, machine, t) for c in (1, 3) for machine in ("is", "es") for t in (0.05, 0.5, 0.9)]
+        assert all(row["us_per_image"] > 0 for row in whole)
 
 
 # ---- bank ----
