@@ -4,7 +4,7 @@
  *
  *     F(f) = Σ_k z(k)·e^(−2πi·fk/n)
  *
- * Any length n: n is split into factors 4, 2 and odd primes p, a stage each. A stage reads one
+ * Any length n: n is split into factors 8, 4, 2 and odd primes p, a stage each. A stage reads one
  * line and writes another, and leaves everything in order (Stockham's way), so nothing is
  * permuted. With n = s·p·m, the stages before it having taken care of s:
  *
@@ -26,6 +26,9 @@
 #include "bank.h"
 
 enum { MAX_STAGES = 9 }; /* ELS_MAX_SIDE = 2^9 */
+
+/* Loops over a butterfly must be unrolled: only then do its numbers stay in registers. */
+#define UNROLL _Pragma("GCC unroll 16")
 
 /* LANES/2 complex numbers. */
 struct numbers {
@@ -57,6 +60,8 @@ static struct axis axis_of(int n, const double *root)
     struct axis a = {.n = n, .root = root};
     int left = n;
 
+    for (; left % 8 == 0 && left != 16; left /= 8)
+        a.factor[a.stages++] = 8;
     for (; left % 4 == 0; left /= 4)
         a.factor[a.stages++] = 4;
     for (int p = 2; left > 1; p++)
@@ -135,23 +140,65 @@ INLINE void butterflies_2(const struct stage *t, int turned, int q, const struct
     }
 }
 
+/* Four numbers become their transform. */
+INLINE void transform_4(struct numbers *v)
+{
+    struct numbers even = c_add(v[0], v[2]), even_apart = c_sub(v[0], v[2]);
+    struct numbers odd = c_add(v[1], v[3]), odd_apart = c_turn(c_sub(v[1], v[3]));
+
+    v[0] = c_add(even, odd);
+    v[1] = c_add(even_apart, odd_apart);
+    v[2] = c_sub(even, odd);
+    v[3] = c_sub(even_apart, odd_apart);
+}
+
 INLINE void butterflies_4(const struct stage *t, int turned, int q, const struct numbers *in,
                           struct numbers *out)
 {
-    ptrdiff_t quarter = (ptrdiff_t)t->m * t->s * t->stride;
+    ptrdiff_t apart = (ptrdiff_t)t->m * t->s * t->stride;
 
     for (int k = 0; k < t->s; k++) {
-        const struct numbers *v = in + (q * t->s + k) * t->stride;
-        struct numbers *to = out + 4 * q * t->s + k;
-        struct numbers even = c_add(v[0], v[2 * quarter]);
-        struct numbers even_apart = c_sub(v[0], v[2 * quarter]);
-        struct numbers odd = c_add(v[quarter], v[3 * quarter]);
-        struct numbers odd_apart = c_turn(c_sub(v[quarter], v[3 * quarter]));
+        const struct numbers *from = in + (q * t->s + k) * t->stride;
+        struct numbers *to = out + 4 * q * t->s + k, v[4];
 
-        to[0] = c_add(even, odd);
-        to[t->s] = twist(t, turned, q, 1, c_add(even_apart, odd_apart));
-        to[2 * t->s] = twist(t, turned, q, 2, c_sub(even, odd));
-        to[3 * t->s] = twist(t, turned, q, 3, c_sub(even_apart, odd_apart));
+        UNROLL
+        for (int j = 0; j < 4; j++)
+            v[j] = from[j * apart];
+        transform_4(v);
+        UNROLL
+        for (int r = 0; r < 4; r++)
+            to[r * t->s] = r == 0 ? v[0] : twist(t, turned, q, r, v[r]);
+    }
+}
+
+/* Two transforms of four: of the sums, and of the differences turned by e^(−2πi·j/8). */
+INLINE void butterflies_8(const struct stage *t, int turned, int q, const struct numbers *in,
+                          struct numbers *out)
+{
+    ptrdiff_t apart = (ptrdiff_t)t->m * t->s * t->stride;
+    const vd half = v_set_double(M_SQRT1_2);
+
+    for (int k = 0; k < t->s; k++) {
+        const struct numbers *from = in + (q * t->s + k) * t->stride;
+        struct numbers *to = out + 8 * q * t->s + k, even[4], odd[4], once, thrice;
+
+        UNROLL
+        for (int j = 0; j < 4; j++) {
+            even[j] = c_add(from[j * apart], from[(j + 4) * apart]);
+            odd[j] = c_sub(from[j * apart], from[(j + 4) * apart]);
+        }
+        once = c_add(odd[1], c_turn(odd[1]));
+        thrice = c_sub(c_turn(odd[3]), odd[3]);
+        odd[1] = (struct numbers){once.re * half, once.im * half};
+        odd[2] = c_turn(odd[2]);
+        odd[3] = (struct numbers){thrice.re * half, thrice.im * half};
+        transform_4(even);
+        transform_4(odd);
+        UNROLL
+        for (int r = 0; r < 4; r++) {
+            to[2 * r * t->s] = r == 0 ? even[0] : twist(t, turned, q, 2 * r, even[r]);
+            to[(2 * r + 1) * t->s] = twist(t, turned, q, 2 * r + 1, odd[r]);
+        }
     }
 }
 
@@ -178,7 +225,11 @@ static void butterflies(const struct stage *t, int q, const struct numbers *in,
 
 static void run_stage(const struct stage *t, const struct numbers *in, struct numbers *out)
 {
-    if (t->p == 4) {
+    if (t->p == 8) {
+        butterflies_8(t, 0, 0, in, out);
+        for (int q = 1; q < t->m; q++)
+            butterflies_8(t, 1, q, in, out);
+    } else if (t->p == 4) {
         butterflies_4(t, 0, 0, in, out);
         for (int q = 1; q < t->m; q++)
             butterflies_4(t, 1, q, in, out);

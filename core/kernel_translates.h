@@ -27,11 +27,10 @@
  * At 32×32 that is some 150 operations per pixel and image in colour, where the definition takes
  * 6144 products and as many sums. All in float64: a logit is off by some 1e-15 of a/β·‖x‖·‖y‖, whatever
  * the noise; a weight by 1e-7 of itself. The sums are float32, as everywhere, but each takes one
- * addition per group. (tests/unit/test_whole.c: x̂0 within 2e-7 of the
- * plain loop.)
+ * addition per group: x̂0 is within 2e-7 of the plain loop (tests/unit/test_whole.c).
  *
- * Row displacements outside the band weigh nothing, but all are computed but for their weights:
- * bands are for banks of few images, which are done soon.
+ * Row displacements outside the band weigh nothing, but cost as much as those within: the engine cuts
+ * no bands for this kernel.
  *
  * Layout, L = LANES, a number being [re, im][L/2] float64: images 0 … L/2 − 1 in re, the others
  * in im.
@@ -64,6 +63,20 @@ struct translates_header {
 static size_t translates_pixels(const struct els_sweep *s)
 {
     return (size_t)s->shape.h * (size_t)s->shape.w;
+}
+
+/*
+ * Numbers from a row to the next, of Z' and of the grid. Odd: if they were 4 KB apart, all of a
+ * column would compete for the same few lines of the first cache.
+ */
+static ptrdiff_t translates_z_pitch(const struct els_sweep *s)
+{
+    return (s->shape.w * s->shape.c) | 1;
+}
+
+static ptrdiff_t translates_grid_pitch(const struct els_sweep *s)
+{
+    return s->shape.w | 1;
 }
 
 /* Roots of rows, then of columns, in whole vectors. */
@@ -105,12 +118,16 @@ static size_t translates_query_bytes(const struct els_sweep *s)
 
 static size_t translates_group_bytes(const struct els_sweep *s)
 {
-    return translates_roots_bytes(s) + (1 + translates_pixels(s) * (size_t)s->shape.c) * sizeof(struct numbers);
+    size_t z = (size_t)(s->shape.h * translates_z_pitch(s));
+
+    return translates_roots_bytes(s) + (1 + z) * sizeof(struct numbers);
 }
 
 static size_t translates_work_bytes(const struct els_sweep *s)
 {
-    return sizeof(struct translates_header) + translates_pixels(s) * sizeof(struct numbers);
+    size_t grid = (size_t)(s->shape.h * translates_grid_pitch(s));
+
+    return sizeof(struct translates_header) + grid * sizeof(struct numbers);
 }
 
 static const double *translates_query_x(const struct els_sweep *s, const void *query)
@@ -251,6 +268,7 @@ static void translates_prepare_group(const struct els_sweep *s, const int64_t *i
                                      void *group)
 {
     int h = s->shape.h, w = s->shape.w, channels = s->shape.c;
+    ptrdiff_t pitch = translates_z_pitch(s);
     struct numbers *bias = translates_group_bias(s, group), *z = bias + 1;
     struct numbers squares = {v_set_double(0), v_set_double(0)};
     struct axis rows = translates_rows(s, group), cols = translates_columns(s, group);
@@ -265,14 +283,14 @@ static void translates_prepare_group(const struct els_sweep *s, const int64_t *i
             squares = translates_add_squares(w, lines.a, squares);
             to = transform(&cols, lines.a, 1, &lines);
             for (int j = 0; j < w; j++)
-                z[(i * w + j) * channels + c] = to[j];
+                z[i * pitch + j * channels + c] = to[j];
         }
         for (int j = 0; j < w; j++) {
             const struct numbers *to =
-                transform(&rows, z + j * channels + c, (ptrdiff_t)w * channels, &lines);
+                transform(&rows, z + j * channels + c, pitch, &lines);
 
             for (int i = 0; i < h; i++)
-                z[(i * w + j) * channels + c] = (struct numbers){to[i].re, -to[i].im};
+                z[i * pitch + j * channels + c] = (struct numbers){to[i].re, -to[i].im};
         }
     }
     translates_set_bias(s, squares, count, bias);
@@ -285,6 +303,7 @@ static void translates_begin(const struct els_sweep *s, const void *query, const
                              struct els_lanes *lanes)
 {
     int h = s->shape.h, w = s->shape.w, channels = s->shape.c;
+    ptrdiff_t pitch = translates_z_pitch(s), grid_pitch = translates_grid_pitch(s);
     const struct numbers *z = translates_group_bias(s, group) + 1;
     const double *x = translates_query_x(s, query);
     struct axis rows = translates_rows(s, query);
@@ -297,20 +316,21 @@ static void translates_begin(const struct els_sweep *s, const void *query, const
         const struct numbers *to;
 
         for (int i = 0; i < h; i++) {
-            ptrdiff_t f = (ptrdiff_t)(i * w + j) * channels;
-            struct numbers sum = c_mul(z[f], c_set(x + 2 * f));
+            const struct numbers *at = z + i * pitch + j * channels;
+            const double *with = x + 2 * (ptrdiff_t)((i * w + j) * channels);
+            struct numbers sum = c_mul(at[0], c_set(with));
 
             for (int c = 1; c < channels; c++)
-                sum = c_fma(z[f + c], c_set(x + 2 * (f + c)), sum);
+                sum = c_fma(at[c], c_set(with + 2 * c), sum);
             lines.a[i] = sum;
         }
         to = transform(&rows, lines.a, 1, &lines);
         for (int i = 0; i < h; i++)
-            grid[i * w + j] = to[i];
+            grid[i * grid_pitch + j] = to[i];
     }
     for (int i = 0; i < h; i++)
         if (i < s->band_from || i >= s->band_to)
-            memset(grid + (ptrdiff_t)i * w, 0, (size_t)w * sizeof(*grid));
+            memset(grid + i * grid_pitch, 0, (size_t)w * sizeof(*grid));
 }
 
 /*
@@ -352,6 +372,7 @@ static void translates_raise(const struct els_sweep *s, double nats, int row, vo
     struct numbers *grid = translates_grid(work);
     float *u = lanes->sum + (s->slots - 1) * LANES, keep = (float)exp(-nats);
     size_t sums = translates_pixels(s) * (size_t)(s->slots * LANES);
+    ptrdiff_t pitch = translates_grid_pitch(s);
 
     for (int l = 0; s->entropy && l < LANES; l++)
         u[l] -= (float)nats * lanes->sum[l];
@@ -361,7 +382,7 @@ static void translates_raise(const struct els_sweep *s, double nats, int row, vo
     head->nats.im -= head->total.im * v_set_double(nats);
     head->nats = translates_scaled(head->nats, keep);
     head->total = translates_scaled(head->total, keep);
-    for (int k = s->band_from * s->shape.w; k < row * s->shape.w; k++)
+    for (ptrdiff_t k = s->band_from * pitch; k < row * pitch; k++)
         grid[k] = translates_scaled(grid[k], keep);
     lanes->m[0] += nats;
 }
@@ -387,7 +408,7 @@ static void translates_sweep_row(const struct els_sweep *s, int row, const void 
 {
     int w = s->shape.w;
     struct translates_header *head = work;
-    struct numbers *at = translates_grid(work) + (ptrdiff_t)row * w, *to;
+    struct numbers *at = translates_grid(work) + row * translates_grid_pitch(s), *to;
     const struct numbers *bias = translates_group_bias(s, group);
     struct axis cols = translates_columns(s, query);
     _Alignas(sizeof(vf)) float relative[ELS_MAX_SIDE * LANES];
@@ -419,6 +440,7 @@ static void translates_add_group(const struct els_sweep *s, const void *query, c
                                  void *work, struct els_lanes *lanes)
 {
     int h = s->shape.h, w = s->shape.w, channels = s->shape.c;
+    ptrdiff_t pitch = translates_z_pitch(s);
     const struct translates_header *head = work;
     const struct numbers *z = translates_group_bias(s, group) + 1;
     struct axis rows = translates_rows(s, query);
@@ -428,14 +450,14 @@ static void translates_add_group(const struct els_sweep *s, const void *query, c
     if (s->entropy)
         translates_add(lanes->sum + (s->slots - 1) * LANES, head->nats);
     for (int j = 0; j < w; j++) {
-        const struct numbers *weights = transform(&rows, translates_grid(work) + j, w, &lines);
+        const struct numbers *weights =
+            transform(&rows, translates_grid(work) + j, translates_grid_pitch(s), &lines);
 
         for (int i = 0; i < h; i++) {
-            ptrdiff_t f = i * w + j;
-            float *sum = lanes->sum + (f * s->slots + 1) * LANES;
+            float *sum = lanes->sum + ((ptrdiff_t)(i * w + j) * s->slots + 1) * LANES;
 
             for (int c = 0; c < channels; c++, sum += LANES)
-                translates_add(sum, c_mul(weights[i], z[f * channels + c]));
+                translates_add(sum, c_mul(weights[i], z[i * pitch + j * channels + c]));
         }
     }
 }

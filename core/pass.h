@@ -4,7 +4,8 @@
  * The work is cut the same way whatever the number of threads, of noisy images and of scales:
  *
  *     bank images    | chain 0 | chain 1 | chain 2 | …      each a run of groups of `lanes` images
- *     query rows     | band 0 | band 1 | …                  several for few or large images
+ *     query rows     | band 0 | band 1 | …                  several for few or large images; one for is,
+ *                                                           and for es where it is transformed
  *
  * An item is (chain, band): one worker walks the chain's groups and leaves one posterior per
  * pair. The items' posteriors are merged in the order of the chains. So the bytes depend on the

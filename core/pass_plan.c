@@ -50,13 +50,16 @@ size_t els_pass_part_pixels(const struct els_sweep *s)
  * Rows per band: small enough for memory and for a quick look at the watch, and more bands when
  * chains are few.
  */
-static int band_rows(const struct els_pass *pass, int slots, int length)
+static int band_rows(const struct els_pass *pass, const struct els_kernel *first, int slots,
+                     int length)
 {
     struct els_shape shape = els_bank_info(pass->e->bank)->shape;
     int64_t row_bytes = (int64_t)shape.w * slots * pass->lanes * (int64_t)sizeof(float);
-    int rows = length;
+    int rows = length, translates = !els_machine_uses_p(pass->e->machine);
 
-    if (els_machine_uses_p(pass->e->machine)) {
+    if (translates && first != &els_kernel_c)
+        return length; /* transforms have all translates at once: a band would spare nothing */
+    if (!translates) {
         rows = min_int(rows, max_int(1, (int)(ELS_WORKER_BYTES / row_bytes)));
         rows = min_int(rows, max_int(MIN_BAND_ROWS, MAX_BAND_PAIRS / (shape.w * shape.w)));
     }
@@ -220,7 +223,7 @@ static int plan(struct els_pass *pass, const struct els_kernel *first, int entro
     if (pass->groups < pass->chains)
         pass->chains = (int)pass->groups;
     /* As if the entropy were wanted: asking for it must not change x̂0. */
-    rows = band_rows(pass, 2 + shape.c, length);
+    rows = band_rows(pass, first, 2 + shape.c, length);
     pass->bands = divide_up(length, rows);
     pass->sweep = els_alloc_array((size_t)e->num_p * (size_t)pass->bands, sizeof(*pass->sweep));
     pass->kernel = els_alloc_array((size_t)(e->num_p * e->batch), sizeof(struct els_kernel *));

@@ -153,13 +153,19 @@ static void run_group(const struct els_kernel *k, const struct els_sweep *s,
     check_fence(total, "log_total");
 }
 
-/* The sweep of all rows, or row displacements: a pass would cut them into bands. */
-static void whole_sweep(const struct els_pass *pass, const struct els_evaluation *e,
+/* The sweep of all rows: a pass would cut them into bands. For es of some row displacements. */
+static void whole_sweep(const struct els_pass *pass, const struct els_evaluation *e, int round,
                         struct els_sweep *s)
 {
+    int h = pass->sweep[0].shape.h;
+
     *s = pass->sweep[0];
     s->band_from = 0;
-    s->band_to = e->machine == ELS_MACHINE_IS ? 1 : s->shape.h;
+    s->band_to = e->machine == ELS_MACHINE_IS ? 1 : h;
+    if (e->machine == ELS_MACHINE_ES) {
+        s->band_from = round % 2 ? h / 3 : 0;
+        s->band_to = round % 3 ? h : h - h / 4;
+    }
     if (!els_machine_uses_p(e->machine))
         return;
     ck_assert_int_eq(els_runs_new(&s->rows, e->machine, e->candidates, s->shape.h, s->r, 0,
@@ -184,7 +190,7 @@ static int check_kernels(const enum els_machine *machines, int num_machines, dou
         random_problem(&q, machines, num_machines, &state);
         values = els_shape_values(els_bank_info(q.bank)->shape);
         ck_assert_int_eq(els_pass_new(&pass, &q.e, 0), 0);
-        whole_sweep(pass, &q.e, &s);
+        whole_sweep(pass, &q.e, round, &s);
         /* The one whose name is asked for, or the one it leaves the case to. */
         kernel = pass->kernel[0];
         mine_took += kernel == els_kernel_chosen();

@@ -1,6 +1,6 @@
 /*
  * Whole images, is and es: the chosen kernel against the C one, which follows the definitions.
- * Shapes from one pixel up to 33×17, with prime and even sides, 1 to 4 channels, banks that are no
+ * Shapes from one pixel up to 32×32 and 512×1, with prime and even sides, 1 to 4 channels, banks that are no
  * multiple of the lanes, u8 and F32, noise from next to none to next to all; images left out,
  * a tolerance, threads, a bank whose images come ever nearer, and one of very many.
  *
@@ -181,7 +181,8 @@ END_TEST
 START_TEST(test_every_shape_equals_c)
 {
     static const int sides[][2] = {{1, 1},  {1, 2},   {1, 13},  {9, 1},   {2, 2},  {3, 5}, {8, 8},
-                                   {16, 6}, {15, 11}, {28, 28}, {33, 17}, {32, 32}};
+                                   {16, 6}, {15, 11}, {2, 64}, {128, 3}, {1, 509}, {512, 1},
+                                   {28, 28}, {33, 17}, {32, 32}};
     static const double betas[] = {1e-6, 1e-3, 0.3, 0.9, 0.9999};
     static const int num_images[] = {1, 7, 16, 37, 21};
     uint64_t state = 2;
@@ -228,7 +229,7 @@ START_TEST(test_images_left_out_do_not_count)
 }
 END_TEST
 
-/* Threads change no byte, neither where translates are cut into bands (few images) nor elsewhere. */
+/* Threads change no byte, be there one group of images, a few, or several in each chain. */
 START_TEST(test_threads_change_nothing)
 {
     static const int64_t num_images[] = {5, 70, 900};
