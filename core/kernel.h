@@ -49,6 +49,8 @@ enum {
  */
 struct els_sweep {
     const struct els_bank *bank;
+    const int64_t *images; /* [num_images], of the bank */
+    int64_t num_images;
     struct els_shape shape;
     enum els_machine machine;
     enum els_candidates candidates;
@@ -131,7 +133,9 @@ extern const struct els_kernel els_kernel_avx2;       /* x86-64 builds only, as 
 extern const struct els_kernel els_kernel_avx512;     /* F, BW, DQ, VL */
 extern const struct els_kernel els_kernel_avx512vnni; /* and VNNI */
 extern const struct els_kernel els_kernel_avx512lists; /* likewise */
-/* Whole images; not to be chosen, but where the others' chains end. */
+/* Not to be chosen: what those leave over, and whole images, where all chains end. */
+extern const struct els_kernel els_kernel_avx2_bits, els_kernel_avx512_bits;
+extern const struct els_kernel els_kernel_avx512vnni_bits;
 extern const struct els_kernel els_kernel_avx2_is, els_kernel_avx2_es;
 extern const struct els_kernel els_kernel_avx512_is, els_kernel_avx512_es;
 

@@ -1,130 +1,12 @@
 /*
- * The AVX2 kernel: 8 lanes. The algorithm is in kernel_sweep.h; here are its vector operations.
+ * The AVX2 kernel: 8 lanes. A product takes two rows at once (kernel_pair_rows.h), where the noisy
+ * image allows it. The algorithm is in kernel_sweep.h.
  */
-#include <immintrin.h>
 #include <stdint.h>
 
-enum { LANES = 8, BLOCK = 4, SUMS = 4, HALF_FROM = 4 };
+#include "kernel_avx2_ops.h"
 
-typedef __m256i vi;
-typedef __m256 vf;
-
-#define INLINE static inline __attribute__((always_inline))
-
-INLINE vi v_load(const int32_t *p)
-{
-    return _mm256_load_si256((const __m256i *)p);
-}
-
-INLINE void v_store(int32_t *p, vi v)
-{
-    _mm256_storeu_si256((__m256i *)p, v);
-}
-
-INLINE vf v_load_float(const float *p)
-{
-    return _mm256_load_ps(p);
-}
-
-INLINE void v_store_float(float *p, vf v)
-{
-    _mm256_store_ps(p, v);
-}
-
-INLINE vi v_set_int(int32_t x)
-{
-    return _mm256_set1_epi32(x);
-}
-
-INLINE vf v_set(float x)
-{
-    return _mm256_set1_ps(x);
-}
-
-INLINE vi v_add_int(vi a, vi b)
-{
-    return _mm256_add_epi32(a, b);
-}
-
-INLINE vi v_sub(vi a, vi b)
-{
-    return _mm256_sub_epi32(a, b);
-}
-
-INLINE vf v_add(vf a, vf b)
-{
-    return _mm256_add_ps(a, b);
-}
-
-/* a·b + c */
-INLINE vf v_fma(vf a, vf b, vf c)
-{
-    return _mm256_fmadd_ps(a, b, c);
-}
-
-INLINE vf v_to_float(vi a)
-{
-    return _mm256_cvtepi32_ps(a);
-}
-
-INLINE vi v_and(vi a, vi b)
-{
-    return _mm256_and_si256(a, b);
-}
-
-INLINE vi v_or(vi a, vi b)
-{
-    return _mm256_or_si256(a, b);
-}
-
-INLINE vi v_max_int(vi a, vi b)
-{
-    return _mm256_max_epi32(a, b);
-}
-
-INLINE vi v_min_int(vi a, vi b)
-{
-    return _mm256_min_epi32(a, b);
-}
-
-INLINE vi v_shift_left(vi a, vi by)
-{
-    return _mm256_sllv_epi32(a, by);
-}
-
-/* Arithmetic: rounds down. */
-INLINE vi v_shift_right(vi a, vi by)
-{
-    return _mm256_srav_epi32(a, by);
-}
-
-INLINE vi v_as_int(vf a)
-{
-    return _mm256_castps_si256(a);
-}
-
-INLINE vf v_as_float(vi a)
-{
-    return _mm256_castsi256_ps(a);
-}
-
-/* The float in [1,2) with the mantissa of these bits. */
-INLINE vf v_mantissa(vi bits)
-{
-    return v_as_float(v_or(v_and(bits, v_set_int(0x007fffff)), v_set_int(0x3f800000)));
-}
-
-/* Has any lane any of these bits? */
-INLINE int v_any(vi a, int bits)
-{
-    return !_mm256_testz_si256(a, v_set_int(bits));
-}
-
-INLINE vi v_dot(vi sum, vi x, vi y)
-{
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(x, y));
-}
-
+#define PAIR_OF_ROWS
 #include "kernel_sweep.h"
 
 static int usable(void)
@@ -134,17 +16,7 @@ static int usable(void)
 
 const struct els_kernel els_kernel_avx2 = {
     .name = "avx2",
-    .lanes = LANES,
-    .otherwise = &els_kernel_avx2_is,
+    .otherwise = &els_kernel_avx2_bits,
     .usable = usable,
-    .accepts = accepts,
-    .query_bytes = query_bytes,
-    .group_bytes = group_bytes,
-    .work_bytes = work_bytes,
-    .prepare_query = prepare_query,
-    .prepare_group = prepare_group,
-    .begin = begin,
-    .steps = steps,
-    .sweep = sweep,
-    .peak = peak,
+    SWEEP_FUNCTIONS,
 };

@@ -1,5 +1,6 @@
 /*
- * The AVX-512 kernel without VNNI: multiply-add of int16 pairs, then an add. The algorithm is in
+ * The AVX-512 kernel without VNNI: a multiply-add of int16 pairs, then an add. A product takes two
+ * rows at once (kernel_pair_rows.h), where the noisy image allows it. The algorithm is in
  * kernel_sweep.h.
  */
 #include <stdint.h>
@@ -11,6 +12,7 @@ INLINE vi v_dot(vi sum, vi x, vi y)
     return _mm512_add_epi32(sum, _mm512_madd_epi16(x, y));
 }
 
+#define PAIR_OF_ROWS
 #include "kernel_sweep.h"
 
 static int usable(void)
@@ -21,17 +23,7 @@ static int usable(void)
 
 const struct els_kernel els_kernel_avx512 = {
     .name = "avx512",
-    .lanes = LANES,
-    .otherwise = &els_kernel_avx512_is,
+    .otherwise = &els_kernel_avx512_bits,
     .usable = usable,
-    .accepts = accepts,
-    .query_bytes = query_bytes,
-    .group_bytes = group_bytes,
-    .work_bytes = work_bytes,
-    .prepare_query = prepare_query,
-    .prepare_group = prepare_group,
-    .begin = begin,
-    .steps = steps,
-    .sweep = sweep,
-    .peak = peak,
+    SWEEP_FUNCTIONS,
 };

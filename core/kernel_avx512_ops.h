@@ -55,6 +55,12 @@ INLINE vi v_sub(vi a, vi b)
     return _mm512_sub_epi32(a, b);
 }
 
+/* The low half. */
+INLINE vi v_mul_int(vi a, vi b)
+{
+    return _mm512_mullo_epi32(a, b);
+}
+
 INLINE vf v_add(vf a, vf b)
 {
     return _mm512_add_ps(a, b);

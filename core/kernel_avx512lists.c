@@ -184,7 +184,7 @@ INLINE void store_sums(const struct sums *in, int channels, int entropy, float *
 INLINE void add_weights(const struct chunk *k, int at, int channels, int entropy, vi D,
                         struct sums *sums)
 {
-    vf weight = weight_of(D, v_set_int(23 - k->head->fraction));
+    vf weight = weight_of(v_shift_left(D, v_set_int(23 - k->head->fraction)));
 
     sums->total = v_add(sums->total, weight);
     UNROLL

@@ -30,7 +30,7 @@ enum {
 
 /*
  * The largest standard error of the difference of two logits, in nats, that rounding x or rounding
- * D may cause; as ONE_PLANE_ERROR of kernel_prepare.h.
+ * D may cause; as ONE_PLANE_ERROR of kernel_pair_bits.h.
  */
 #define LOGIT_ERROR 4e-5
 

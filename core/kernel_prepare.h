@@ -13,26 +13,26 @@
 #include "kernel_softmax.h"
 #include "kernel_units.h"
 
+/*
+ * What slides the column sums on by one row, or fills them by two: x[plane][n]·y[n], summed over
+ * n < TERMS. x stands at the row's left edge, y a margin before it.
+ */
+struct terms {
+    const int32_t *x[2][2]; /* [W + 2rw][C] */
+    const int32_t *y[2];    /* [BLOCK + W + 2rw + BLOCK][C][L] */
+};
+
 enum {
-    PAIR_BITS = 7,      /* of x, in the second number of a pair; y·2^7 still fits int16 */
     MAX_VALUES = 32768, /* of a window: int32 holds the sum of its squares */
-    MAX_HIGH = 32700,   /* |x >> bits| */
+    MAX_ROWS = 2 * ELS_MAX_SIDE - 1, /* of a window */
     QUERIES = 32,       /* of a row, whose weights are added together */
     DISTANCES = QUERIES * BLOCK * LANES,
 };
 
-/*
- * The largest standard error of the difference of two logits, in nats, that one plane may cause;
- * above it, two are used. A logit is off by ⟨e, y⟩·a/β, e the rounding error of x: uniform, δ/√12
- * per value.
- */
-#define ONE_PLANE_ERROR 4e-5
-
 struct sizes {
     int rows, columns; /* of x with its borders */
-    int y_columns;     /* of y with its borders and margins */
     size_t x_values;   /* one array of x pairs, a row of zeros included */
-    size_t y_values, centre_values, pixel_values;
+    size_t centre_values, pixel_values;
 };
 
 static struct sizes sizes_of(const struct els_sweep *s)
@@ -40,38 +40,121 @@ static struct sizes sizes_of(const struct els_sweep *s)
     struct sizes z = {.rows = s->shape.h + 2 * s->rh, .columns = s->shape.w + 2 * s->rw};
     size_t pixels = (size_t)s->shape.h * (size_t)s->shape.w, c = (size_t)s->shape.c;
 
-    z.y_columns = z.columns + 2 * BLOCK;
     z.x_values = (size_t)(z.rows + 1) * c * (size_t)z.columns;
-    z.y_values = (size_t)s->shape.h * c * (size_t)z.y_columns * LANES;
     z.centre_values = (pixels + 2 * BLOCK) * c * LANES;
     z.pixel_values = (pixels + 2 * BLOCK) * LANES;
     return z;
 }
 
-static int accepts(const struct els_sweep *s, const float *x)
+/* Values of one row of y, with its borders and margins. */
+static size_t y_row_values(const struct els_sweep *s)
 {
-    (void)x;
+    return (size_t)(s->shape.w + 2 * s->rw + 2 * BLOCK) * (size_t)s->shape.c * LANES;
+}
+
+static int accepts_sizes(const struct els_sweep *s)
+{
     return els_bank_info(s->bank)->dtype == ELS_U8 && els_machine_uses_p(s->machine) &&
            (int64_t)(2 * s->rh + 1) * (2 * s->rw + 1) * s->shape.c <= MAX_VALUES;
 }
 
-static size_t query_bytes(const struct els_sweep *s)
+/* ---- the noisy image in integers ---- */
+
+/* The largest |⟨x, y⟩|·β/a of any column of any window: it bounds the column sums. */
+static double largest_column(const struct els_sweep *s, const float *x)
 {
-    return HEADER_BYTES + 4 * sizes_of(s).x_values * sizeof(int32_t);
+    int h = s->shape.h, w = s->shape.w;
+    double most = 0;
+
+    for (int i = 0; i < h; i++)
+        for (int j = 0; j < w; j++) {
+            double sum = 0;
+
+            for (int t = i - s->rh; t <= i + s->rh; t++) {
+                int row = els_position(s, t, h);
+
+                for (int c = 0; row >= 0 && c < s->shape.c; c++)
+                    sum += fabs((double)x[(c * h + row) * w + j]);
+            }
+            most = fmax(most, sum);
+        }
+    return most;
 }
+
+/* Nats per unit of x and of u8. */
+static double nats_per_product(const struct els_sweep *s)
+{
+    return s->scale / ELS_UNITS_PER_ONE;
+}
+
+/* Nats that D has to hold. */
+static double range_of(const struct els_sweep *s, const float *x)
+{
+    return els_logit_range(s, x) + ((1 << ALIVE_BITS) + 1) * M_LN2;
+}
+
+/* unit: of D, in nats; fine: of the column sums. */
+static void set_units(const struct els_sweep *s, double per_one, double unit, double fine,
+                      struct query_header *head)
+{
+    head->unit = unit;
+    head->per_one = per_one / fine;
+    head->bias = s->bias / (255.0 * 255.0) / unit;
+    head->cut = (int64_t)(s->cut / unit);
+    head->alive = (int64_t)((1 << ALIVE_BITS) * M_LN2 / unit);
+}
+
+static int32_t pack(int64_t first, int64_t second)
+{
+    return (int32_t)((uint32_t)(uint16_t)first | (uint32_t)(uint16_t)second << 16);
+}
+
+/* Image row t of x, −1 outside; past the border x is zero, even where the image wraps. */
+static int x_position(const struct els_sweep *s, int t)
+{
+    return t < s->shape.h + s->rh ? els_position(s, t, s->shape.h) : -1;
+}
+
+/* Row t of one array of x; one past the border is a row of zeros. */
+static const int32_t *x_row(const struct els_sweep *s, const void *query, int array, int t)
+{
+    const int32_t *all = (const int32_t *)((const char *)query + HEADER_BYTES);
+    size_t row = (size_t)s->shape.c * (size_t)(s->shape.w + 2 * s->rw);
+
+    return all + (size_t)array * sizes_of(s).x_values + (size_t)(t + s->rh) * row;
+}
+
+/*
+ * What a pair holds, as the kernel's file defines PAIR_OF_ROWS or PAIR_OF_BITS. These define TERMS, ARRAYS of x, MOST_SHIFTS, and
+ *
+ *     accepts, query_bytes, prepare_query
+ *     weight_bits     D as a number of the softmax
+ *     y_rows          rows of y in a group
+ *     plain_y_row     where image row k of y is spread, as y_pair says; then pair_y_rows() ends it
+ *     fill_terms      row t, and t + 1 if `both`, enter
+ *     slide_terms     row i + rh enters and row i − rh − 1 leaves, unless i is the run's first
+ *     first_product   ⟨x, y⟩ of the group's first image in D's units, from the definition
+ */
+#ifdef PAIR_OF_ROWS
+#include "kernel_pair_rows.h"
+#else
+#include "kernel_pair_bits.h"
+#endif
+
+/* ---- sizes ---- */
 
 static size_t group_bytes(const struct els_sweep *s)
 {
     struct sizes z = sizes_of(s);
     size_t margin = (size_t)(BLOCK * s->shape.c * LANES);
 
-    return (z.y_values + z.centre_values + 2 * z.pixel_values + margin) * sizeof(int32_t);
+    return (y_rows(s) * y_row_values(s) + z.centre_values + 2 * z.pixel_values + margin) * sizeof(int32_t);
 }
 
 /* Where the parts of a group begin; a margin of BLOCK vectors lies before the first pixel. */
 static const float *group_centres(const struct els_sweep *s, const void *group)
 {
-    return (const float *)group + sizes_of(s).y_values + BLOCK * s->shape.c * LANES;
+    return (const float *)group + y_rows(s) * y_row_values(s) + BLOCK * s->shape.c * LANES;
 }
 
 static const int32_t *group_squares(const struct els_sweep *s, const void *group)
@@ -149,138 +232,7 @@ static const int32_t *work_biases(const struct els_sweep *s, const void *work, i
            (size_t)p * sizes_of(s).pixel_values + BLOCK * LANES;
 }
 
-/* ---- the noisy image ---- */
-
-/* The largest |⟨x, y⟩|·β/a of any column of any window: it bounds the column sums. */
-static double largest_column(const struct els_sweep *s, const float *x)
-{
-    int h = s->shape.h, w = s->shape.w;
-    double most = 0;
-
-    for (int i = 0; i < h; i++)
-        for (int j = 0; j < w; j++) {
-            double sum = 0;
-
-            for (int t = i - s->rh; t <= i + s->rh; t++) {
-                int row = els_position(s, t, h);
-
-                for (int c = 0; row >= 0 && c < s->shape.c; c++)
-                    sum += fabs((double)x[(c * h + row) * w + j]);
-            }
-            most = fmax(most, sum);
-        }
-    return most;
-}
-
-static int min_of(int a, int b)
-{
-    return a < b ? a : b;
-}
-
-/* See "Numbers" in kernel_sweep.h. */
-static void choose_units(const struct els_sweep *s, const float *x, struct query_header *head)
-{
-    double per_one = s->scale / ELS_UNITS_PER_ONE; /* nats per unit of x and of u8 */
-    double alive = ((1 << ALIVE_BITS) + 1) * M_LN2, largest = els_largest(s, x), range, column;
-    int fine;
-
-    range = els_logit_range(s, x) + alive;
-    column = largest_column(s, x) * per_one * 128;
-    fine = min_of(els_choose_fraction(largest * per_one, MAX_HIGH << PAIR_BITS, 31),
-                  els_choose_fraction(column, 0x1.fp30, 31));
-    head->planes = 1;
-    head->bits = PAIR_BITS;
-    head->fraction = min_of(els_choose_fraction(range, 0x1.fp30, 23), fine);
-    if (els_logit_error(s, per_one > 0 ? ldexp(M_LN2, -fine) / per_one : 0) > ONE_PLANE_ERROR) {
-        head->planes = 2;
-        head->bits = 15;
-        while (((int64_t)els_window_values(s) << (head->bits + 8)) >= 1 << 29)
-            head->bits--;
-        head->fraction =
-            min_of(els_choose_fraction(largest * per_one, ldexp(MAX_HIGH, head->bits), 22),
-                   els_choose_fraction(range, ldexp(0x1.fp30, head->bits), 22));
-        fine = head->fraction + 15 - head->bits;
-    }
-    head->shift = fine - head->fraction;
-    head->unit = ldexp(M_LN2, -head->fraction);
-    head->per_one = per_one / ldexp(M_LN2, -fine);
-    head->bias = s->bias / (255.0 * 255.0) / head->unit;
-    head->cut = (int64_t)(s->cut / head->unit);
-}
-
-static int32_t pack(int64_t first, int64_t second)
-{
-    return (int32_t)((uint32_t)(uint16_t)first | (uint32_t)(uint16_t)second << 16);
-}
-
-/* x at row t and a column, either of which may lie outside, in integers: x/δ. */
-static int64_t x_value(const struct els_sweep *s, const float *x, double per_one, int c, int t,
-                       int column)
-{
-    int row = els_position(s, t, s->shape.h), col = els_position(s, column, s->shape.w);
-
-    return row < 0 || col < 0
-               ? 0
-               : llrint((double)x[(c * s->shape.h + row) * s->shape.w + col] * per_one);
-}
-
-/*
- * The pairs of plane p for x = high·2^bits + low, or high·2^(bits + shift) + low; y's pair is
- * (y·2^7, y).
- */
-static int32_t x_pair(const struct query_header *head, int p, int64_t x, int sign)
-{
-    int bits = head->bits + (head->planes == 1 ? 0 : head->shift);
-    int64_t high = x >> bits, low = x - high * ((int64_t)1 << bits);
-
-    if (head->planes == 1)
-        return pack(sign * high, sign * low);
-    return pack(0, sign * (p == 0 ? high : low));
-}
-
-static void prepare_query(const struct els_sweep *s, const float *x, void *query)
-{
-    struct query_header *head = query;
-    struct sizes z = sizes_of(s);
-    int32_t *out = (int32_t *)((char *)query + HEADER_BYTES);
-
-    choose_units(s, x, head);
-    head->x_size = z.x_values;
-    for (int p = 0; p < head->planes; p++)
-        for (int sign = 1; sign >= -1; sign -= 2)
-            for (int t = -s->rh; t <= s->shape.h + s->rh; t++)
-                for (int j = -s->rw; j < s->shape.w + s->rw; j++)
-                    for (int c = 0; c < s->shape.c; c++) {
-                        int past = t == s->shape.h + s->rh;
-                        int64_t v = past ? 0 : x_value(s, x, head->per_one, c, t, j);
-
-                        *out++ = x_pair(head, p, v, sign);
-                    }
-}
-
-/*
- * Row t of the noisy image for plane p, entering or leaving; t past the border is a row of zeros.
- */
-static const int32_t *x_row(const struct els_sweep *s, const void *query, int p, int leaves, int t)
-{
-    const struct query_header *head = query;
-    const int32_t *all = (const int32_t *)((const char *)query + HEADER_BYTES);
-    size_t row = (size_t)s->shape.c * (size_t)(s->shape.w + 2 * s->rw);
-
-    return all + (size_t)(2 * p + leaves) * head->x_size + (size_t)(t + s->rh) * row;
-}
-
 /* ---- the group ---- */
-
-static const int32_t *y_row(const struct els_sweep *s, const void *group, int t)
-{
-    int row = els_position(s, t, s->shape.h);
-
-    /* Outside, x is zero, and any row will do. */
-    return (const int32_t *)group +
-           (size_t)(row < 0 ? 0 : row) * (size_t)s->shape.c *
-               (size_t)(s->shape.w + 2 * s->rw + 2 * BLOCK) * LANES;
-}
 
 /* Channel c of one row: pairs with borders and margins, and centres. pixel: [W][LANES]. */
 static void spread_row(const struct els_sweep *s, const int8_t *pixel, int c, int32_t *y,
@@ -296,7 +248,7 @@ static void spread_row(const struct els_sweep *s, const int8_t *pixel, int c, in
         for (int l = 0; at >= 0 && l < LANES; l++) {
             int v = pixel[at * LANES + l];
 
-            y[l] = (int32_t)((uint32_t)v << 16 | ((uint32_t)v << PAIR_BITS & 0xffff));
+            y[l] = y_pair(v);
         }
         for (int l = 0; at < 0 && l < LANES; l++)
             y[l] = 0;
@@ -373,9 +325,9 @@ static void gather_row(const struct els_sweep *s, const int64_t *images, int cou
 /* Lanes beyond `count` repeat the first image; the engine leaves them out of its sums. */
 static void prepare_group(const struct els_sweep *s, const int64_t *images, int count, void *group)
 {
-    int w = s->shape.w, c = s->shape.c, y_values = (w + 2 * s->rw + 2 * BLOCK) * c * LANES;
+    int w = s->shape.w, c = s->shape.c;
     size_t pixels = (size_t)s->shape.h * (size_t)w;
-    int32_t *y = group, *square = (int32_t *)group_squares(s, group);
+    int32_t *square = (int32_t *)group_squares(s, group);
     int32_t *pixel_square = square + sizes_of(s).pixel_values;
     float *centre = (float *)group_centres(s, group);
     int8_t pixel[ELS_MAX_SIDE * LANES];
@@ -384,12 +336,13 @@ static void prepare_group(const struct els_sweep *s, const int64_t *images, int 
     memset(centre - BLOCK * c * LANES, 0, (size_t)(BLOCK * c * LANES) * sizeof(*centre));
     memset(centre + pixels * (size_t)(c * LANES), 0, (size_t)(BLOCK * c * LANES) * sizeof(*centre));
     memset(pixel_square, 0, pixels * LANES * sizeof(*pixel_square));
-    for (int k = 0; k < s->shape.h; k++, y += y_values, centre += w * c * LANES)
+    for (int k = 0; k < s->shape.h; k++, centre += w * c * LANES)
         for (int channel = 0; channel < c; channel++) {
             gather_row(s, images, count, k, channel, pixel);
-            spread_row(s, pixel, channel, y, centre);
+            spread_row(s, pixel, channel, plain_y_row(s, group, k), centre);
             add_squares(w * LANES, pixel, pixel_square + (size_t)k * (size_t)(w * LANES));
         }
+    pair_y_rows(s, group);
     window_squares(s, pixel_square, square);
 }
 
@@ -403,26 +356,9 @@ static int64_t first_logit(const struct els_sweep *s, const void *query, const v
                            int j, int k, int l)
 {
     const struct query_header *head = query;
-    int64_t high = 0, low = 0, bias;
-    int32_t square;
+    int32_t square = group_squares(s, group)[(k * s->shape.w + l) * LANES];
 
-    for (int t = -s->rh; t <= s->rh; t++) {
-        const int32_t *x0 = x_row(s, query, 0, 0, i + t) + j * s->shape.c;
-        const int32_t *x1 = x0 + 2 * head->x_size;
-        const int32_t *y = y_row(s, group, k + t) + (ptrdiff_t)((l + BLOCK) * s->shape.c) * LANES;
-
-        for (int b = 0; b < (2 * s->rw + 1) * s->shape.c; b++) {
-            int64_t v = y[b * LANES] >> 16;
-
-            high += (head->planes == 1 ? (int16_t)x0[b] : x0[b] >> 16) * v;
-            low += (head->planes == 1 ? x0[b] >> 16 : x1[b] >> 16) * v;
-        }
-    }
-    square = group_squares(s, group)[(k * s->shape.w + l) * LANES];
-    bias = (int64_t)((double)square * head->bias + 0.5);
-    if (head->planes == 1)
-        return ((high * ((int64_t)1 << head->bits) + low) >> head->shift) - bias;
-    return high * ((int64_t)1 << head->bits) + (low >> head->shift) - bias;
+    return first_product(s, query, group, i, j, k, l) - (int64_t)((double)square * head->bias + 0.5);
 }
 
 /* The floors of the band's queries: the first is `cut` below the logit of some candidate. */

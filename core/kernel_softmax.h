@@ -9,19 +9,20 @@
 
 #include "kernel.h"
 
-enum { ALIVE_BITS = 6 }; /* weights lie between 2·2^0 and 2·2^64 */
+enum { ALIVE_BITS = 6 }; /* log2 units from a floor: weights lie between 2·2^0 and 2·2^64 */
 
 /* How a noisy image is held in integers, and what their sums mean: a query begins with it. */
 struct query_header {
     int planes;
     int bits;       /* one plane: of x in the second number of a pair; two: of the low part of D */
-    int fraction;   /* k: D counts 2^−k log2 units */
+    int fraction;   /* k: D counts 2^−k log2 units; or where that is no power of two, */
+    int factor;     /* D counts factor·2^−23 of them */
+    int64_t alive;  /* a floor that any D has passed so far is raised */
     int shift;      /* column sums are finer than D by this many bits */
     double unit;    /* of D, in nats */
     double per_one; /* xi = x·per_one */
     double bias;    /* times Σ(2u − 255)² is the bias in D's units */
     int64_t cut;    /* from the floor to the reference */
-    size_t x_size;  /* int32 of one array of pairs */
 };
 
 enum { HEADER_BYTES = 128 };
@@ -55,13 +56,12 @@ static void follow_total(const struct query_header *head, struct els_lanes *lane
 }
 
 /*
- * 2·2^(D·2^−k) for 0 ≤ D < 64·2^k. Shifted so that its whole part lies in a float's exponent, D +
- * v(f) is the weight's bits, f the fraction and v = 2^f + 1 − f, which lies in (1.9, 2]: a
- * polynomial, within 3e-6 of 2^f.
+ * 2·2^E for 0 ≤ E < 64, bits = E·2^23: its whole part lies in a float's exponent. So bits + v(f)
+ * are the weight's bits, f the fraction and v = 2^f + 1 − f, which lies in (1.9, 2]: a polynomial,
+ * within 3e-6 of 2^f.
  */
-INLINE vf weight_of(vi d, vi shift)
+INLINE vf weight_of(vi bits)
 {
-    vi bits = v_shift_left(d, shift);
     vf f = v_mantissa(bits); /* 1 + f */
     vf v = v_set(1.353416792e-2f);
 

@@ -4,22 +4,23 @@
  * block, and includes this one.
  *
  * Numbers. A bank pixel is y = (u8 + ½)/127.5 with u8 = u − 128, and the noisy image is
- * x = xi/per_one with xi of 22 bits. Then
+ * x = xi/per_one with xi of 16 bits (kernel_pair_rows.h), or of 23 (kernel_pair_bits.h). Then
  *
  *     l = a/β·⟨x, y⟩ − a²/2β·‖y‖²  =  const·⟨xi, u8⟩ − bias
  *
  * is an exact integer sum, which cannot drift. (The ½ is the same for all candidates of a query:
- * it cancels in the softmax.) A multiply-add takes pairs of int16: x's pair is (high, low) with
- * xi = high·2^7 + low, y's pair is (u8·2^7, u8), and one instruction adds xi·u8. Column sums fit
- * int32. Shifted right by `shift` bits they are summed to R, modulo 2^32: only the distance D of
- * a logit from the query's floor has to fit, and choose_units() makes the unit so large that it
- * does. That unit is 2^−k log2 units, so that the softmax needs no conversion: see weight_of().
- * Where such a unit is too coarse (ONE_PLANE_ERROR: low noise with a large P) there are two
- * planes, D = high·2^bits + low, each with its own column sums.
+ * it cancels in the softmax.) A multiply-add takes pairs of int16. Where 16 bits are enough, a pair
+ * holds the row that enters a window and the one that leaves it. Elsewhere it holds one number: x's
+ * pair is (high, low) with xi = high·2^8 + low, y's is (u8·2^8, u8), and one instruction adds xi·u8.
+ * Column sums fit int32. Shifted right by `shift` bits they are summed to R, modulo 2^32: only the
+ * distance D of a logit from the query's floor has to fit, and choose_units() makes the unit so
+ * large that it does. From that unit it is one instruction to what the softmax needs: see
+ * weight_bits(). Where one number is too coarse (ONE_PLANE_ERROR: low noise with a large P) there
+ * are two planes, D = high·2^bits + low, each with its own column sums.
  *
- * One block: BLOCK neighbouring displacements dx … of one run of rows (half of them with two
- * planes, so that all fits into registers, and but for the smallest windows). LANES images lie side by side:
- * every box below is a vector.
+ * One block: BLOCK neighbouring displacements dx … of one run of rows; half of them but for the
+ * smallest windows, and with two planes, so that all fits into registers. LANES images lie side by
+ * side: every box below is a vector.
  *
  *            j−r       j       j+r              column sums
  *      d=0    □  □  □  ▣  □  □  ▣ ← enters        S[j][d] += x(t,j)·y(t+dy, j+dx+d)    row t
@@ -40,14 +41,13 @@
  * negative counts as D = 0 and weighs e^−cut: as good as nothing.
  *
  * Layout, L = LANES:
- *   query  header; per plane, entering and leaving (−x): int32 [H + 2rh + 1][W + 2rw][C], pairs;
- *          the last row is zeros
- *   group  pairs int32 [H][W + 2rw + 2·BLOCK][C][L]: a margin each side, since a block may reach
- *          beyond the image; centres float [H][W][C][L]: u − 127.5; squares int32 [H][W][L]:
+ *   query  header; ARRAYS of pairs: int32 [H + 2rh + 1][W + 2rw][C], the last row is zeros
+ *   group  pairs int32 [y_rows()][W + 2rw + 2·BLOCK][C][L]: a margin each side, since a block may
+ *          reach beyond the image; centres float [H][W][C][L]: u − 127.5; squares int32 [H][W][L]:
  *          Σ_Ω (2u − 255)²
  *   work   column sums int32 [W + 2rw][planes][BLOCK][L]; D int32 [QUERIES][BLOCK][L];
  *          biases int32 [planes][H][W][L]; allowed displacements
- * About 300 KB for a 32×32×1 image; of it half a block touches the 10 KB of column sums, the 8 KB of
+ * About 300 KB for a 32×32×1 image, or 500 KB with pairs of rows; of it half a block touches the 10 KB of column sums, the 8 KB of
  * D and some 8 KB per row, again and again, which stay in the first cache.
  */
 #ifndef ELS_KERNEL_SWEEP_H
@@ -73,8 +73,7 @@ struct row {
     const struct els_sweep *s;
     const struct query_header *head;
     int n, dx;
-    const int32_t *x[2][2]; /* [plane][enters, leaves]: [W + 2rw][C] */
-    const int32_t *y[2];    /* [W + 2rw][C][L] */
+    struct terms in;        /* what moves the column sums on; y at source dx */
     int32_t *column;        /* [W + 2rw][planes][n][L] */
     const int32_t *bias[2]; /* [W][L] */
     const float *centre;    /* [W][C][L] */
@@ -92,6 +91,16 @@ struct todo {
     int16_t part[QUERIES * BLOCK];
 };
 
+/*
+ * p itself, but the compiler does not see where it comes from. It then addresses what lies around p
+ * by constant offsets; else it computes each address on its own, and spills them.
+ */
+INLINE int32_t *anchored(const int32_t *p)
+{
+    __asm__("" : "+r"(p));
+    return (int32_t *)p;
+}
+
 /* ---- column and window sums ---- */
 
 /*
@@ -105,50 +114,61 @@ INLINE int columns_together(int n, int planes)
     return fit > COLUMNS ? COLUMNS : fit;
 }
 
-/*
- * S[j … j+width−1][0 … n−1] move on by one row, in memory and here: the row x[0], y[0] is added,
- * and x[1], y[1], which is negated where it leaves.
- */
+/* S[0 … width−1][0 … n−1] of plane p move on by one row, or are filled by two: columns j …. */
+INLINE void add_terms(const struct terms *in, int n, int p, int channels, int width, int j,
+                      vi (*S)[BLOCK][2])
+{
+    for (int c = 0; c < channels; c++)
+        UNROLL
+        for (int t = 0; t < TERMS; t++) {
+            const int32_t *y = anchored(in->y[t] + (ptrdiff_t)j * (channels * LANES) + c * LANES);
+            const int32_t *x = anchored(in->x[p][t] + (ptrdiff_t)j * channels + c);
+
+            UNROLL
+            for (int m = 0; m < n + width - 1; m++) {
+                vi v = v_load(y + m * channels * LANES);
+
+                UNROLL
+                for (int b = 0; b < width; b++)
+                    if (m >= b && m < n + b)
+                        S[b][m - b][p] = v_dot(S[b][m - b][p], v_set_int(x[b * channels]), v);
+            }
+        }
+}
+
+INLINE void store_columns(const struct row *r, int n, int planes, int p, int width, int j,
+                          vi (*S)[BLOCK][2])
+{
+    int32_t *column = anchored(r->column + ((ptrdiff_t)j * planes + p) * (n * LANES));
+
+    UNROLL
+    for (int b = 0; b < width; b++)
+        UNROLL
+        for (int k = 0; k < n; k++)
+            v_store(column + (b * planes * n + k) * LANES, S[b][k][p]);
+}
+
+/* The column sums j … j+width−1 move on by one row, in memory and in S. */
 INLINE void slide_columns(const struct row *r, int n, int planes, int channels, int width, int j,
                           vi (*S)[BLOCK][2])
 {
-    int32_t *column = r->column + (ptrdiff_t)j * (n * planes * LANES);
-
     for (int p = 0; p < planes; p++) {
+        const int32_t *column = anchored(r->column + ((ptrdiff_t)j * planes + p) * (n * LANES));
+
         UNROLL
         for (int b = 0; b < width; b++)
             UNROLL
             for (int k = 0; k < n; k++)
-                S[b][k][p] = v_load(column + ((b * planes + p) * n + k) * LANES);
-        for (int c = 0; c < channels; c++)
-            UNROLL
-            for (int row = 0; row < 2; row++) {
-                const int32_t *y = r->y[row] + (ptrdiff_t)j * (channels * LANES) + c * LANES;
-                const int32_t *x = r->x[p][row] + (ptrdiff_t)j * channels + c;
-
-                UNROLL
-                for (int m = 0; m < n + width - 1; m++) {
-                    vi v = v_load(y + m * channels * LANES);
-
-                    UNROLL
-                    for (int b = 0; b < width; b++)
-                        if (m >= b && m < n + b)
-                            S[b][m - b][p] =
-                                v_dot(S[b][m - b][p], v_set_int(x[b * channels]), v);
-                }
-            }
-        UNROLL
-        for (int b = 0; b < width; b++)
-            UNROLL
-            for (int k = 0; k < n; k++)
-                v_store(column + ((b * planes + p) * n + k) * LANES, S[b][k][p]);
+                S[b][k][p] = v_load(column + (b * planes * n + k) * LANES);
+        add_terms(&r->in, n, p, channels, width, j, S);
+        store_columns(r, n, planes, p, width, j, S);
     }
 }
 
-/* The finest plane is finer than D. */
+/* The finest plane is finer than D, if any. */
 INLINE vi in_units(int p, int planes, vi S, vi shift)
 {
-    return p + 1 == planes ? v_shift_right(S, shift) : S;
+    return MOST_SHIFTS && p + 1 == planes ? v_shift_right(S, shift) : S;
 }
 
 /* R += the column sums S, which enter the window. */
@@ -164,7 +184,7 @@ INLINE void enter(int n, int planes, vi shift, vi (*R)[2], vi (*S)[2])
 /* R −= the column sums at padded column j, which leave the window. */
 INLINE void leave(int n, int planes, vi shift, const int32_t *column, int j, vi (*R)[2])
 {
-    column += (ptrdiff_t)j * (n * planes * LANES);
+    column = anchored(column + (ptrdiff_t)j * (n * planes * LANES));
     for (int p = 0; p < planes; p++) {
         UNROLL
         for (int k = 0; k < n; k++) {
@@ -205,13 +225,13 @@ INLINE void load_floor(const struct row *r, int planes, int j, vi *floor)
 
 /*
  * The distances of query j into row `at` of r->distance. What is below the floor, or no
- * candidate, counts as on the floor. any: the bits of all D of each part.
+ * candidate, counts as on the floor. most: the largest D of each part.
  */
 INLINE void store_distances(const struct row *r, int n, int planes, int j, int at, vi (*R)[2],
-                            vi *any)
+                            vi *most)
 {
-    int32_t *out = r->distance + at * n * LANES;
-    const int32_t *allow = r->allow + (ptrdiff_t)j * r->displacements;
+    int32_t *out = anchored(r->distance + at * n * LANES);
+    const int32_t *allow = anchored(r->allow + (ptrdiff_t)j * r->displacements);
     const vi zero = v_set_int(0);
     vi floor[2];
 
@@ -222,7 +242,7 @@ INLINE void store_distances(const struct row *r, int n, int planes, int j, int a
 
         d = v_max_int(v_and(d, v_set_int(allow[k])), zero);
         v_store(out + k * LANES, d);
-        any[k / PART] = k % PART ? v_or(any[k / PART], d) : d;
+        most[k / PART] = k % PART ? v_max_int(most[k / PART], d) : d;
     }
 }
 
@@ -234,19 +254,19 @@ INLINE void sweep_columns(const struct row *r, int n, int planes, int channels, 
                           int at, vi (*R)[2], vi *all, struct todo *todo)
 {
     int parts = (n + PART - 1) / PART;
-    vi S[COLUMNS][BLOCK][2], any[BLOCK], shift = v_set_int(r->head->shift);
+    vi S[COLUMNS][BLOCK][2], most[BLOCK], shift = v_set_int(r->head->shift);
 
     slide_columns(r, n, planes, channels, width, j + 2 * r->s->rw, S);
     UNROLL
     for (int b = 0; b < width; b++) {
         enter(n, planes, shift, R, S[b]);
-        store_distances(r, n, planes, j + b, at + b, R, any);
+        store_distances(r, n, planes, j + b, at + b, R, most);
         leave(n, planes, shift, r->column, j + b, R);
         UNROLL
         for (int k = 0; k < parts; k++) {
             todo->part[todo->parts] = (int16_t)((at + b) * parts + k);
-            todo->parts += v_any(any[k], -1);
-            *all = v_or(*all, any[k]);
+            todo->parts += v_any(most[k], -1);
+            *all = v_max_int(*all, most[k]);
         }
     }
 }
@@ -271,7 +291,7 @@ INLINE void sweep_queries(const struct row *r, int n, int planes, int channels, 
     for (int k = 0; k < n; k++)
         for (int p = 0; p < planes; p++)
             window[k][p] = R[k][p];
-    todo->too_high = v_any(all, ~((1 << (ALIVE_BITS + r->head->fraction)) - 1));
+    todo->too_high = v_above(all, v_set_int((int32_t)r->head->alive - 1));
 }
 
 /* ---- the softmax ---- */
@@ -284,7 +304,6 @@ INLINE void add_weights(const struct row *r, int n, int channels, int entropy, i
                         const struct todo *todo)
 {
     int count = n < PART ? n : PART, parts = n / count, slots = r->s->slots;
-    vi shift = v_set_int(23 - r->head->fraction);
 
     for (int t = 0; t < todo->parts; t++) {
         int at = todo->part[t] / parts, first = todo->part[t] % parts * count, j = j0 + at;
@@ -295,7 +314,7 @@ INLINE void add_weights(const struct row *r, int n, int channels, int entropy, i
 
         UNROLL
         for (int k = 0; k < count; k++) {
-            weight[k] = weight_of(v_load(d + k * LANES), shift);
+            weight[k] = weight_of(weight_bits(r->head, v_load(d + k * LANES)));
             total = v_add(total, weight[k]);
         }
         v_store_float(sum, total);
@@ -323,13 +342,13 @@ INLINE void add_weights(const struct row *r, int n, int channels, int entropy, i
 static void settle(const struct row *r, int planes, int j, int at)
 {
     int32_t top, *d = r->distance + at * r->n * LANES;
-    vi R[BLOCK][2], any[BLOCK], shift = v_set_int(r->head->shift);
+    vi R[BLOCK][2], most[BLOCK], shift = v_set_int(r->head->shift);
 
     for (;;) {
         top = 0;
         for (int k = 0; k < r->n * LANES; k++)
             top = d[k] > top ? d[k] : top;
-        if (top < 1 << (ALIVE_BITS + r->head->fraction))
+        if (top < r->head->alive)
             return;
         raise_floor(r->s, r->head, &r->m[j], &r->floor[j],
                     r->sum + (ptrdiff_t)(j * r->s->slots) * LANES, top);
@@ -342,45 +361,59 @@ static void settle(const struct row *r, int planes, int j, int at)
                     R[k][p] = v_add_int(R[k][p], in_units(p, planes, S, shift));
                 }
             }
-        store_distances(r, r->n, planes, j, at, R, any);
+        store_distances(r, r->n, planes, j, at, R, most);
     }
 }
 
 /* ---- one block ---- */
 
+/* Terms that stand at source dx. */
+static struct terms at_source(const struct row *r, struct terms in)
+{
+    for (int t = 0; t < TERMS; t++)
+        in.y[t] += (BLOCK + r->dx) * r->s->shape.c * LANES;
+    return in;
+}
+
+/* Columns j … j+width−1 from nothing; rows: what is to be added. */
+INLINE void fill_some(const struct row *r, int n, int planes, int channels, int width, int j,
+                      const struct terms *rows, int count)
+{
+    vi S[COLUMNS][BLOCK][2];
+
+    for (int p = 0; p < planes; p++) {
+        UNROLL
+        for (int b = 0; b < width; b++)
+            UNROLL
+            for (int k = 0; k < n; k++)
+                S[b][k][p] = v_set_int(0);
+        for (int t = 0; t < count; t++)
+            add_terms(&rows[t], n, p, channels, width, j, S);
+        store_columns(r, n, planes, p, width, j, S);
+    }
+}
+
 /*
  * The column sums j … end − 1 before the first query row i: rows i − r … i + r − 1, those inside
  * the image, two at a time.
  */
-INLINE void fill_columns(struct row *r, int n, int planes, int channels, int i, int dy, int j,
+INLINE void fill_columns(const struct row *r, int n, int planes, int channels, int i, int dy, int j,
                          int end, const void *query, const void *group)
 {
     const struct els_sweep *s = r->s;
-    int width = columns_together(n, planes), none = s->shape.h + s->rh;
-    int from = i - s->rh, to = i + s->rh;
-    ptrdiff_t left = (ptrdiff_t)((BLOCK + r->dx) * channels) * LANES;
-    vi S[COLUMNS][BLOCK][2];
+    int width = columns_together(n, planes), from = i - s->rh, to = i + s->rh, count = 0;
+    struct terms rows[MAX_ROWS / 2 + 1];
 
     if (!s->wraps) {
         from = from < 0 ? 0 : from;
         to = to > s->shape.h ? s->shape.h : to;
     }
-    memset(r->column + (ptrdiff_t)j * (n * planes * LANES), 0,
-           (size_t)((end - j) * n * planes * LANES) * sizeof(*r->column));
-    for (int t = from; t < to; t += 2) {
-        int second = t + 1 < to ? t + 1 : t, k = j;
-
-        for (int p = 0; p < planes; p++) {
-            r->x[p][0] = x_row(s, query, p, 0, t);
-            r->x[p][1] = x_row(s, query, p, 0, t + 1 < to ? t + 1 : none);
-        }
-        r->y[0] = y_row(s, group, t + dy) + left;
-        r->y[1] = y_row(s, group, second + dy) + left;
-        for (; k + width <= end; k += width)
-            slide_columns(r, n, planes, channels, width, k, S);
-        for (; k < end; k++)
-            slide_columns(r, n, planes, channels, 1, k, S);
-    }
+    for (int t = from; t < to; t += 2)
+        rows[count++] = at_source(r, fill_terms(s, query, group, t, t + 1 < to, dy));
+    for (; j + width <= end; j += width)
+        fill_some(r, n, planes, channels, width, j, rows, count);
+    for (; j < end; j++)
+        fill_some(r, n, planes, channels, 1, j, rows, count);
 }
 
 /* The first window of a row but for its last column: columns j … j + 2r − 1, slid on and summed. */
@@ -406,8 +439,9 @@ INLINE void first_window(const struct row *r, int n, int planes, int channels, i
 }
 
 /* Queries first … last − 1 of one row. */
-INLINE void sweep_row(const struct row *r, int n, int planes, int channels, int first, int last)
+INLINE void sweep_row(const struct row *row, int n, int planes, int channels, int first, int last)
 {
+    const struct row here = *row, *r = &here; /* which no store can change */
     vi R[BLOCK][2];
 
     first_window(r, n, planes, channels, first, R);
@@ -417,7 +451,7 @@ INLINE void sweep_row(const struct row *r, int n, int planes, int channels, int 
 
         sweep_queries(r, n, planes, channels, j, end, R, &todo);
         for (int at = 0; todo.too_high && at < end - j; at++)
-            settle(r, planes, j + at, at);
+            settle(row, planes, j + at, at);
         if (r->s->entropy)
             add_weights(r, n, r->s->shape.c, 1, j, &todo);
         else
@@ -431,12 +465,12 @@ INLINE void sweep_row(const struct row *r, int n, int planes, int channels, int 
  */
 struct variant {
     int n, planes, channels;
-    void (*fill)(struct row *r, int i, int dy, int j, int end, const void *query,
+    void (*fill)(const struct row *r, int i, int dy, int j, int end, const void *query,
                  const void *group);
     void (*sweep)(const struct row *r, int first, int last);
 };
 
-static void fill_1_1(struct row *r, int i, int dy, int j, int end, const void *query,
+static void fill_1_1(const struct row *r, int i, int dy, int j, int end, const void *query,
                      const void *group)
 {
     fill_columns(r, BLOCK, 1, 1, i, dy, j, end, query, group);
@@ -447,7 +481,7 @@ static void sweep_1_1(const struct row *r, int first, int last)
     sweep_row(r, BLOCK, 1, 1, first, last);
 }
 
-static void fill_1_3(struct row *r, int i, int dy, int j, int end, const void *query,
+static void fill_1_3(const struct row *r, int i, int dy, int j, int end, const void *query,
                      const void *group)
 {
     fill_columns(r, BLOCK, 1, 3, i, dy, j, end, query, group);
@@ -458,7 +492,7 @@ static void sweep_1_3(const struct row *r, int first, int last)
     sweep_row(r, BLOCK, 1, 3, first, last);
 }
 
-static void fill_1(struct row *r, int i, int dy, int j, int end, const void *query,
+static void fill_1(const struct row *r, int i, int dy, int j, int end, const void *query,
                    const void *group)
 {
     fill_columns(r, BLOCK, 1, r->s->shape.c, i, dy, j, end, query, group);
@@ -470,7 +504,7 @@ static void sweep_1(const struct row *r, int first, int last)
 }
 
 /* Half blocks waste less where a run of queries is short, as it is at large displacements. */
-static void fill_half_1(struct row *r, int i, int dy, int j, int end, const void *query,
+static void fill_half_1(const struct row *r, int i, int dy, int j, int end, const void *query,
                         const void *group)
 {
     fill_columns(r, BLOCK / 2, 1, 1, i, dy, j, end, query, group);
@@ -481,7 +515,7 @@ static void sweep_half_1(const struct row *r, int first, int last)
     sweep_row(r, BLOCK / 2, 1, 1, first, last);
 }
 
-static void fill_half_3(struct row *r, int i, int dy, int j, int end, const void *query,
+static void fill_half_3(const struct row *r, int i, int dy, int j, int end, const void *query,
                         const void *group)
 {
     fill_columns(r, BLOCK / 2, 1, 3, i, dy, j, end, query, group);
@@ -492,7 +526,7 @@ static void sweep_half_3(const struct row *r, int first, int last)
     sweep_row(r, BLOCK / 2, 1, 3, first, last);
 }
 
-static void fill_2(struct row *r, int i, int dy, int j, int end, const void *query,
+static void fill_2(const struct row *r, int i, int dy, int j, int end, const void *query,
                    const void *group)
 {
     fill_columns(r, BLOCK / 2, 2, r->s->shape.c, i, dy, j, end, query, group);
@@ -503,7 +537,7 @@ static void sweep_2(const struct row *r, int first, int last)
     sweep_row(r, BLOCK / 2, 2, r->s->shape.c, first, last);
 }
 
-static void fill_alone(struct row *r, int i, int dy, int j, int end, const void *query,
+static void fill_alone(const struct row *r, int i, int dy, int j, int end, const void *query,
                        const void *group)
 {
     fill_columns(r, 1, r->head->planes, r->s->shape.c, i, dy, j, end, query, group);
@@ -529,26 +563,17 @@ static const struct variant variants[] = {
 };
 static const struct variant alone = {1, 0, 0, fill_alone, sweep_alone};
 
-/*
- * Points the row at query row i: row i + r enters and row i − r − 1 leaves, unless i is the run's
- * first.
- */
+/* Points the row at query row i. */
 static void point_row(struct row *r, int i, int is_first, int dy, const void *query,
                       const void *group, const void *work, const struct els_lanes *lanes)
 {
     const struct els_sweep *s = r->s;
-    int enters = i + s->rh, leaves = i - s->rh - 1, none = s->shape.h + s->rh;
-    int left = (BLOCK + r->dx) * s->shape.c * LANES;
     ptrdiff_t to = (ptrdiff_t)(i - s->band_from) * s->shape.w;
     ptrdiff_t from = (ptrdiff_t)(i + dy) * s->shape.w + r->dx;
 
-    for (int p = 0; p < r->head->planes; p++) {
-        r->x[p][0] = x_row(s, query, p, 0, enters);
-        r->x[p][1] = x_row(s, query, p, 1, is_first ? none : leaves);
+    for (int p = 0; p < r->head->planes; p++)
         r->bias[p] = work_biases(s, work, p) + from * LANES;
-    }
-    r->y[0] = y_row(s, group, enters + dy) + left;
-    r->y[1] = y_row(s, group, is_first ? i + dy : leaves + dy) + left;
+    r->in = at_source(r, slide_terms(s, query, group, i, is_first, dy));
     r->centre = group_centres(s, group) + from * s->shape.c * LANES;
     r->m = lanes->m + to;
     r->floor = lanes->floor + to;
@@ -629,5 +654,13 @@ static int32_t peak(int64_t rounds, const int32_t *y)
     v_store(out, all);
     return out[0];
 }
+
+/* ---- the table ---- */
+
+/* What a kernel file adds to its entry. */
+#define SWEEP_FUNCTIONS                                                                            \
+    .lanes = LANES, .accepts = accepts, .query_bytes = query_bytes, .group_bytes = group_bytes,    \
+    .work_bytes = work_bytes, .prepare_query = prepare_query, .prepare_group = prepare_group,      \
+    .begin = begin, .steps = steps, .sweep = sweep, .peak = peak
 
 #endif

@@ -1,6 +1,6 @@
 /*
  * kernel_units: how fine the integers of a kernel have to be, and how fine they can be. The integer
- * kernels choose their units by these bounds, see kernel_sweep.h and kernel_amx.c.
+ * kernels choose their units by these bounds, see kernel_sweep.h and kernel_avx512lists.c.
  */
 #ifndef ELS_KERNEL_UNITS_H
 #define ELS_KERNEL_UNITS_H

@@ -109,6 +109,8 @@ static int plan_sweep(struct els_pass *pass, struct els_sweep *s, int p, int ban
 
     *s = (struct els_sweep){
         .bank = e->bank,
+        .images = e->images,
+        .num_images = e->num_images,
         .shape = shape,
         .machine = e->machine,
         .candidates = e->candidates,

@@ -28,7 +28,7 @@
 #include "output.h"
 #include "sampler.h"
 
-enum { REPEATS = 3, PEAK_ROUNDS = 4 << 20, PEAK_REPEATS = 5, STEPS = 20, FEW_IMAGES = 8, MANY_IMAGES = 256,
+enum { REPEATS = 3, PEAK_ROUNDS = 4 << 20, PEAK_REPEATS = 5, STEPS = 20, FEW_IMAGES = 8, MANY_IMAGES = 1024,
        WHOLE_IMAGES = 2048, MAX_PATH = 4096 };
 
 struct options {

@@ -4,9 +4,9 @@
  * levels, batches and scales.
  *
  * Tolerance: x̂0 within 2e-6 and entropy within 2e-5 for the portable kernel (measured 5e-7 and
- * 2.4e-6), and for is and es, whose kernels all run in float64; 1e-4 and 1e-3 for the integer kernels, which keep x to 15 bits where a logit's standard
- * error stays below ONE_PLANE_ERROR (kernel_sweep.h), and to 23 bits elsewhere. What was measured
- * is printed.
+ * 2.4e-6), and for is and es, whose kernels all run in float64; 1e-4 and 1e-3 for the integer
+ * kernels, which keep x to 16 bits or to 23 where the standard error of a logit stays within bounds
+ * (kernel_pair_rows.h, kernel_pair_bits.h), and finer elsewhere. What was measured is printed.
  */
 #include <math.h>
 #include <string.h>
