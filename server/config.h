@@ -44,7 +44,7 @@ struct srv_config {
     char *port_file;            /* "": where the bound port is written once the daemon is ready */
     /* work */
     int64_t threads;                 /* 0: all cores */
-    char *kernel;                    /* "auto", or a kernel's name */
+    char *cpu;                       /* "auto", or a kernel's name */
     int64_t queue_length;            /* 64 */
     int64_t sync_timeout;            /* seconds that /v1/samples waits, 120 */
     int64_t max_num_images;          /* per job, 64 */

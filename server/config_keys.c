@@ -82,7 +82,7 @@ const struct srv_key srv_keys[] = {
            "Unfinished jobs from one address; 0: as many as the queue takes."),
 
     NUMBER(working, threads, 0, 1024, 0, "Threads that compute; 0: one per core."),
-    TEXT(working, kernel, "auto", NULL, "Inner loops: auto, or a kernel's name such as c or avx2."),
+    TEXT(working, cpu, "auto", NULL, "Inner loops for a kind of CPU, such as c or avx2; auto: the fastest."),
     NUMBER(working, queue_length, 1, 100000, 64, "Jobs that may wait; a further one gets 429."),
     NUMBER(working, sync_timeout, 0, 3600, 120,
            "Seconds that POST /v1/samples waits before it answers 202."),

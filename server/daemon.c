@@ -112,7 +112,7 @@ static int serve(struct srv_daemon *daemon, struct srv_http *http, const sigset_
 {
     int port = srv_http_port(http), number = 0, r;
 
-    r = use_kernel(daemon->config->kernel, err);
+    r = use_kernel(daemon->config->cpu, err);
     if (r == 0)
         r = srv_banks_new(&daemon->banks, daemon->config, err);
     if (r == 0)

@@ -157,7 +157,7 @@ static int read_p(struct run *r, struct els_error *err)
 static int read_all(struct run *r, char **operands, struct els_error *err)
 {
     const struct cli_choice *c = &r->o->choice;
-    int status = c->kernel ? els_engine_use_kernel(c->kernel, err) : 0;
+    int status = c->cpu ? els_engine_use_kernel(c->cpu, err) : 0;
 
     els_calibration_spec_init(&r->spec);
     r->spec.machine = (enum els_machine)c->machine;

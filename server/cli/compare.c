@@ -286,7 +286,7 @@ static int compare(const struct options *o, const char *path, struct els_error *
     struct cli_output file = CLI_OUTPUT_INIT;
     struct els_pool *pool = NULL;
     struct run r = {.o = o};
-    int status = o->sample.choice.kernel ? els_engine_use_kernel(o->sample.choice.kernel, err) : 0;
+    int status = o->sample.choice.cpu ? els_engine_use_kernel(o->sample.choice.cpu, err) : 0;
 
     if (status == 0)
         status = cli_check_ending(o->sample.choice.output, ".json", err);

@@ -239,8 +239,8 @@ static int read_all(struct run *r, struct els_error *err)
 
     if (status == 0)
         status = read_level(r, err);
-    if (status == 0 && c->kernel)
-        status = els_engine_use_kernel(c->kernel, err);
+    if (status == 0 && c->cpu)
+        status = els_engine_use_kernel(c->cpu, err);
     if (status == 0)
         status = els_bank_open(&r->bank, c->bank, err);
     if (status == 0)

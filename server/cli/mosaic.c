@@ -237,7 +237,7 @@ static int read_all(struct run *r, struct els_error *err)
 {
     const struct options *o = r->o;
     int steps,
-        status = o->sample.choice.kernel ? els_engine_use_kernel(o->sample.choice.kernel, err) : 0;
+        status = o->sample.choice.cpu ? els_engine_use_kernel(o->sample.choice.cpu, err) : 0;
 
     if (status == 0)
         status = cli_spec_read(&r->s, &o->sample, err);

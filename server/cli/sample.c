@@ -132,8 +132,8 @@ static int sample(const struct cli_sample_options *o, struct els_error *err)
     int status;
 
     status = cli_form_of(o->choice.output, &form, err);
-    if (status == 0 && o->choice.kernel)
-        status = els_engine_use_kernel(o->choice.kernel, err);
+    if (status == 0 && o->choice.cpu)
+        status = els_engine_use_kernel(o->choice.cpu, err);
     if (status == 0)
         status = cli_spec_read(&s, o, err);
     if (status == 0)

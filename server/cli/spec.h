@@ -17,7 +17,7 @@
 
 /* What sample and denoise share: the bank, the machine, and which images it may use. */
 struct cli_choice {
-    const char *bank, *label, *exclude_classes, *kernel, *output;
+    const char *bank, *label, *exclude_classes, *cpu, *output;
     struct cli_integers exclude_images;
     int machine, candidates, noise_schedule, quiet;
     int64_t max_samples, threads;

@@ -66,8 +66,9 @@ const struct cli_option cli_choice_options[] = {
          "skip work as long as every pixel of every estimate is certified within E; 0 is exact"},
     {"threads", 'j', "N", CLI_INTEGER, AT(threads), 0, ELS_MAX_THREADS,
      .help = "0 is one per core; the result is the same bytes for any number"},
-    {"kernel", 0, "NAME", CLI_TEXT, AT(kernel),
-     .help = "inner loops to use, for example c or avx2; by default the fastest of this machine"},
+    {"cpu", 0, "NAME", CLI_TEXT, AT(cpu),
+     .help = "inner loops for this kind of CPU, for example c or avx2; by default the fastest that "
+             "this one can run"},
     {"quiet", 'q', NULL, CLI_FLAG, AT(quiet), .help = "no progress and no summary on stderr"},
     {"output", 'o', "FILE", CLI_TEXT, AT(output), .required = 1,
      .help = "where the result goes; the ending says in which form"},

@@ -153,7 +153,7 @@ def test_wrong_command_lines(args, says, tmp_path):
     (["-o", "a.npy", "--bank", "missing.safetensors"], "missing.safetensors"),
     (["-o", "a.npy", "--bank", "mnist"], "digits"),
     (["-o", "a.npy", "--bank", "broken.safetensors"], "broken.safetensors"),
-    (["-o", "a.npy", "--kernel", "abacus"], "abacus"),
+    (["-o", "a.npy", "--cpu", "abacus"], "abacus"),
     (["-o", "a.npy", "--label", "3"], "3"),
     (["-o", "a.npy", "--label", "bird"], "cat"),
     (["-o", "a.npy", "--exclude-classes", "cat,bird"], "bird"),

@@ -43,7 +43,7 @@ def test_a_job_that_takes_too_long(start):
 
 def test_a_step_that_takes_too_long(start):
     """The limit ends a step in its middle."""
-    elsd = start("--job-timeout", 1, "--threads", 1, "--kernel", "c")
+    elsd = start("--job-timeout", 1, "--threads", 1, "--cpu", "c")
     job = elsd.finished(elsd.job(bank="digits", num_images=64, num_inference_steps=2, start_step="full", scales=31,
                                  max_samples=None, outputs=["image"]))
     assert job["error"]["code"] == "job_timeout" and job["progress"]["step"] == 0, job

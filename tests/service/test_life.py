@@ -48,12 +48,12 @@ def test_refuses_what_it_cannot_do(tmp_path, flags, says):
 
 def test_computes_with_the_kernel_that_is_asked_for(start, tmp_path):
     """Who asks for one that is not here is told which are; each of those is what the work is then done with."""
-    message = refuses_to_start(tmp_path, "--kernel", "abacus", says="abacus")
+    message = refuses_to_start(tmp_path, "--cpu", "abacus", says="abacus")
     offered = re.search(r"there is: ([\w, ]+)\.", message)[1].split(", ")
     assert offered[:2] == ["auto", "c"] and len(set(offered)) == len(offered)
     used = {}
     for name in offered:
-        elsd = start("--kernel", name, "--bank", "two-tone=two-tone")
+        elsd = start("--cpu", name, "--bank", "two-tone=two-tone")
         used[name] = elsd.get("/v1/capabilities", 200).json()["kernel"]
         assert elsd.sample(bank="two-tone", max_samples=2)["engine"]["kernel"] == used[name]
     assert used == {name: name for name in offered} | {"auto": offered[-1]}

@@ -132,7 +132,7 @@ START_TEST(test_example_is_the_defaults)
     ck_assert_int_eq(config.port, defaults.port);
     ck_assert_int_eq(config.max_result_bytes, defaults.max_result_bytes);
     ck_assert_int_eq(config.retention_bytes, defaults.retention_bytes);
-    ck_assert_str_eq(config.kernel, defaults.kernel);
+    ck_assert_str_eq(config.cpu, defaults.cpu);
     ck_assert_uint_eq(config.num_banks, 3);
     ck_assert_str_eq(config.banks[0].name, "digits");
     srv_config_deinit(&defaults);
