@@ -19,8 +19,8 @@
 enum {
     TERMS = 1,
     ARRAYS = 3,
-    MOST_SHIFTS = 0,
-    MAX_X = 32700,
+    MOST_SHIFTS = 0, /* column sums are in D's units */
+    MAX_X = 32700,   /* what is left over by others may come on top */
 };
 
 /*
@@ -117,6 +117,7 @@ static size_t y_rows(const struct els_sweep *s)
     return (size_t)(s->shape.h + slide_rows(s));
 }
 
+/* Image row t (outside, any), and the next. */
 static const int32_t *fill_row(const struct els_sweep *s, const void *group, int t)
 {
     int row = els_position(s, t, s->shape.h);
@@ -124,6 +125,7 @@ static const int32_t *fill_row(const struct els_sweep *s, const void *group, int
     return (const int32_t *)group + (size_t)(row < 0 ? 0 : row) * y_row_values(s);
 }
 
+/* Image row t and the one P above it. */
 static const int32_t *slide_row(const struct els_sweep *s, const void *group, int t)
 {
     int row = s->wraps ? els_position(s, t, s->shape.h) : t;

@@ -23,9 +23,9 @@ struct terms {
 };
 
 enum {
-    MAX_VALUES = 32768, /* of a window: int32 holds the sum of its squares */
+    MAX_VALUES = 32768,              /* of a window: int32 holds the sum of its squares */
     MAX_ROWS = 2 * ELS_MAX_SIDE - 1, /* of a window */
-    QUERIES = 32,       /* of a row, whose weights are added together */
+    QUERIES = 32,                    /* of a row, whose weights are added together */
     DISTANCES = QUERIES * BLOCK * LANES,
 };
 
@@ -125,7 +125,8 @@ static const int32_t *x_row(const struct els_sweep *s, const void *query, int ar
 }
 
 /*
- * What a pair holds, as the kernel's file defines PAIR_OF_ROWS or PAIR_OF_BITS. These define TERMS, ARRAYS of x, MOST_SHIFTS, and
+ * What a pair holds: PAIR_OF_ROWS or PAIR_OF_BITS, which the kernel's file defines. They give TERMS,
+ * ARRAYS (of x), MOST_SHIFTS, and
  *
  *     accepts, query_bytes, prepare_query
  *     weight_bits     D as a number of the softmax

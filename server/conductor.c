@@ -6,6 +6,10 @@
  * is much smaller than what is left of every running one is started beside them. Running jobs share the time
  * evenly: the next step is of the job that has computed least since it came in.
  *
+ * The pictures of one job share a pass over the bank; jobs on the same bank do not. Four noisy images in one pass take
+ * between nothing and a fifth less time than one after the other (P = 7, P = 3), and with that whoever came first would
+ * wait for whoever came last.
+ *
  * What a running job holds in memory is bounded: all together at most twice what one job may take.
  *
  * The order of the end: results into the store, then the job's status and terminal event, then it retires from the
