@@ -80,7 +80,7 @@ int els_engine_use_kernel(const char *name, struct els_error *err)
             snprintf(list + used, sizeof(list) - used, ", %s", kernels[i]->name);
         }
     return els_fail(err, ELS_ENOENT, "cpu",
-                    "The kernel \"%s\" is not available here; there is: %s.", name, list);
+                    "cpu is one of %s here, not \"%s\".", list, name);
 }
 
 const char *els_engine_kernel(void)

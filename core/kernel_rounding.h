@@ -14,7 +14,10 @@
 
 #include "kernel.h"
 
-/* x, out: [C,H,W]. No value moves by more than two units. */
+/*
+ * out = x·per_one in whole units, x and out [C,H,W], each channel by itself. No value moves by more
+ * than one unit: half by rounding, and half by what its neighbours have left over.
+ */
 void els_round(const struct els_sweep *s, const float *x, double per_one, int32_t *out);
 
 /*
