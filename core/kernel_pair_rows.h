@@ -29,7 +29,7 @@ enum {
  * Where two candidates compete, x̂0 moves by half of that difference at most.
  */
 #define PIXEL_ERROR 2e-5
-#define LOGIT_ERROR 5e-5
+#define LOGIT_ERROR 6e-5
 
 /* The finest unit of D that holds x in 16 bits and all sums in 31: factor·2^−23 log2 units. */
 static void choose_units(const struct els_sweep *s, const float *x, struct query_header *head)

@@ -6,7 +6,7 @@
  * measured.
  *
  *     double per_one = …;                                    // units per 1 of x
- *     if (els_rounding_error(sweep, x, per_one) <= 5e-5)     // nats
+ *     if (els_rounding_error(sweep, x, per_one) <= 6e-5)     // nats
  *         els_round(sweep, x, per_one, out);
  */
 #ifndef ELS_KERNEL_ROUNDING_H
