@@ -49,7 +49,7 @@ def test_refuses_what_it_cannot_do(tmp_path, flags, says):
 def test_computes_with_the_kernel_that_is_asked_for(start, tmp_path):
     """Who asks for one that is not here is told which are; each of those is what the work is then done with."""
     message = refuses_to_start(tmp_path, "--cpu", "abacus", says="abacus")
-    offered = re.search(r"there is: ([\w, ]+)\.", message)[1].split(", ")
+    offered = re.search(r"cpu is one of ([\w, ]+) here", message)[1].split(", ")
     assert offered[:2] == ["auto", "c"] and len(set(offered)) == len(offered)
     used = {}
     for name in offered:
