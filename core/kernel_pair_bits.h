@@ -9,8 +9,8 @@
 
 enum {
     TERMS = 2,
-    ARRAYS = 4,       /* of x: per plane, rows that enter and rows that leave */
-    MOST_SHIFTS = 1,  /* column sums are finer than D: shifted by head->shift */
+    ARRAYS = 4, /* of x: per plane, rows that enter and rows that leave */
+    MOST_PLANES = 2,
     PAIR_BITS = 8,    /* of x, in the second number of a pair; y·2^8 still fits int16 */
     MAX_HIGH = 32700, /* |x >> bits| */
 };
@@ -26,6 +26,27 @@ enum {
 static double delta_of(double per_one, int fine)
 {
     return per_one > 0 ? ldexp(M_LN2, -fine) / per_one : 0;
+}
+
+/* The largest |⟨x, y⟩|·β/a of any column of any window: it bounds the column sums. */
+static double largest_column(const struct els_sweep *s, const float *x)
+{
+    int h = s->shape.h, w = s->shape.w;
+    double most = 0;
+
+    for (int i = 0; i < h; i++)
+        for (int j = 0; j < w; j++) {
+            double sum = 0;
+
+            for (int t = i - s->rh; t <= i + s->rh; t++) {
+                int row = els_position(s, t, h);
+
+                for (int c = 0; row >= 0 && c < s->shape.c; c++)
+                    sum += fabs((double)x[(c * h + row) * w + j]);
+            }
+            most = fmax(most, sum);
+        }
+    return most;
 }
 
 static int min_of(int a, int b)
@@ -70,7 +91,7 @@ static int accepts(const struct els_sweep *s, const float *x)
 
 static size_t query_bytes(const struct els_sweep *s)
 {
-    return HEADER_BYTES + ARRAYS * sizes_of(s).x_values * sizeof(int32_t);
+    return plan_bytes(s) + ARRAYS * sizes_of(s).x_values * sizeof(int32_t);
 }
 
 /* x/δ at row t and a column, either of which may lie outside. */
@@ -101,13 +122,14 @@ static int32_t x_pair(const struct query_header *head, int p, int64_t x, int sig
 static void prepare_query(const struct els_sweep *s, const float *x, void *query)
 {
     struct query_header *head = query;
-    int32_t *out = (int32_t *)((char *)query + HEADER_BYTES);
+    int32_t *out = query_pairs(s, query);
 
     choose_units(s, x, head);
+    plan_query(s, x, query);
     for (int p = 0; p < head->planes; p++)
         for (int sign = 1; sign >= -1; sign -= 2)
             for (int t = -s->rh; t <= s->shape.h + s->rh; t++)
-                for (int j = -s->rw; j < s->shape.w + s->rw; j++)
+                for (int j = -s->rw - 1; j < s->shape.w + s->rw; j++)
                     for (int c = 0; c < s->shape.c; c++)
                         *out++ = x_pair(head, p, x_value(s, x, head->per_one, c, t, j), sign);
 }
@@ -141,7 +163,7 @@ static void pair_y_rows(const struct els_sweep *s, void *group)
     (void)group;
 }
 
-static struct terms fill_terms(const struct els_sweep *s, const void *query, const void *group,
+INLINE struct terms fill_terms(const struct els_sweep *s, const void *query, const void *group,
                                int t, int both, int dy)
 {
     const struct query_header *head = query;
@@ -151,12 +173,12 @@ static struct terms fill_terms(const struct els_sweep *s, const void *query, con
         of.x[p][0] = x_row(s, query, 2 * p, t);
         of.x[p][1] = x_row(s, query, 2 * p, both ? t + 1 : s->shape.h + s->rh);
     }
-    of.y[0] = y_row(s, group, t + dy);
-    of.y[1] = y_row(s, group, t + both + dy);
+    of.y[0] = y_row(s, group, t + dy) + BLOCK * s->shape.c * LANES;
+    of.y[1] = y_row(s, group, t + both + dy) + BLOCK * s->shape.c * LANES;
     return of;
 }
 
-static struct terms slide_terms(const struct els_sweep *s, const void *query, const void *group,
+INLINE struct terms slide_terms(const struct els_sweep *s, const void *query, const void *group,
                                 int i, int is_first, int dy)
 {
     const struct query_header *head = query;
@@ -167,32 +189,9 @@ static struct terms slide_terms(const struct els_sweep *s, const void *query, co
         of.x[p][0] = x_row(s, query, 2 * p, enters);
         of.x[p][1] = x_row(s, query, 2 * p + 1, is_first ? s->shape.h + s->rh : leaves);
     }
-    of.y[0] = y_row(s, group, enters + dy);
-    of.y[1] = y_row(s, group, is_first ? i + dy : leaves + dy);
+    of.y[0] = y_row(s, group, enters + dy) + BLOCK * s->shape.c * LANES;
+    of.y[1] = y_row(s, group, is_first ? i + dy : leaves + dy) + BLOCK * s->shape.c * LANES;
     return of;
-}
-
-static int64_t first_product(const struct els_sweep *s, const void *query, const void *group, int i,
-                             int j, int k, int l)
-{
-    const struct query_header *head = query;
-    int64_t high = 0, low = 0;
-
-    for (int t = -s->rh; t <= s->rh; t++) {
-        const int32_t *x0 = x_row(s, query, 0, i + t) + j * s->shape.c;
-        const int32_t *x1 = x_row(s, query, 2, i + t) + j * s->shape.c;
-        const int32_t *y = y_row(s, group, k + t) + (ptrdiff_t)((l + BLOCK) * s->shape.c) * LANES;
-
-        for (int b = 0; b < (2 * s->rw + 1) * s->shape.c; b++) {
-            int64_t v = y[b * LANES] >> 16;
-
-            high += (head->planes == 1 ? (int16_t)x0[b] : x0[b] >> 16) * v;
-            low += (head->planes == 1 ? x0[b] >> 16 : x1[b] >> 16) * v;
-        }
-    }
-    if (head->planes == 1)
-        return (high * ((int64_t)1 << head->bits) + low) >> head->shift;
-    return high * ((int64_t)1 << head->bits) + (low >> head->shift);
 }
 
 #endif

@@ -6,7 +6,7 @@
  * That needs noisy images for which 16 bits are enough, as they are at high noise, where windows
  * are large: see kernel_rounding.h.
  *
- *     array of x   0: x(t), x(t+1)      1: x(t), −x(t−P)      2: x(t), 0
+ *     array of x   0: x(t), x(t+1)      1: x(t), −x(t−P)      2: x(t), 0   3, 4: 1, 2 negated
  *     rows of y    fill: y(t), y(t+1)   slide: y(t), y(t−P)   fill
  *
  * The column sums' unit is that of D: there is no shift, and never a second plane.
@@ -18,9 +18,9 @@
 
 enum {
     TERMS = 1,
-    ARRAYS = 3,
-    MOST_SHIFTS = 0, /* column sums are in D's units */
-    MAX_X = 32700,   /* what is left over by others may come on top */
+    ARRAYS = 5,
+    MOST_PLANES = 1,
+    MAX_X = 32700, /* what is left over by others may come on top */
 };
 
 /*
@@ -36,7 +36,6 @@ static void choose_units(const struct els_sweep *s, const float *x, struct query
 {
     double per_one = nats_per_product(s), unit = els_largest(s, x) * per_one / MAX_X;
 
-    unit = fmax(unit, largest_column(s, x) * per_one * 128 / 0x1.fp30);
     unit = fmax(unit, range_of(s, x) / 0x1.fp30);
     head->planes = 1;
     head->bits = 0;
@@ -69,7 +68,7 @@ static size_t query_bytes(const struct els_sweep *s)
 {
     size_t values = ARRAYS * sizes_of(s).x_values + els_shape_values(s->shape);
 
-    return HEADER_BYTES + values * sizeof(int32_t);
+    return plan_bytes(s) + values * sizeof(int32_t);
 }
 
 /* The rounded image at row t and a column, either of which may lie outside. */
@@ -80,13 +79,19 @@ static int32_t rounded(const struct els_sweep *s, const int32_t *image, int c, i
     return row < 0 || col < 0 ? 0 : image[(c * s->shape.h + row) * s->shape.w + col];
 }
 
-/* The second number of a pair of array `array`. */
+/* The last two arrays are the two before them, negated. */
+static int32_t sign_of(int array)
+{
+    return array < 3 ? 1 : -1;
+}
+
+/* The second number of a pair of array `array`, before its sign. */
 static int32_t x_partner(const struct els_sweep *s, const int32_t *image, int array, int c, int t,
                          int j)
 {
     if (array == 0)
         return rounded(s, image, c, t + 1, j);
-    if (array == 1 && t - 2 * s->rh - 1 >= -s->rh)
+    if (array % 2 && t - 2 * s->rh - 1 >= -s->rh)
         return -rounded(s, image, c, t - 2 * s->rh - 1, j);
     return 0;
 }
@@ -94,16 +99,18 @@ static int32_t x_partner(const struct els_sweep *s, const int32_t *image, int ar
 static void prepare_query(const struct els_sweep *s, const float *x, void *query)
 {
     struct query_header *head = query;
-    int32_t *out = (int32_t *)((char *)query + HEADER_BYTES);
+    int32_t *out = query_pairs(s, query);
     int32_t *image = out + ARRAYS * sizes_of(s).x_values;
 
     choose_units(s, x, head);
+    plan_query(s, x, query);
     els_round(s, x, head->per_one, image);
     for (int array = 0; array < ARRAYS; array++)
         for (int t = -s->rh; t <= s->shape.h + s->rh; t++)
-            for (int j = -s->rw; j < s->shape.w + s->rw; j++)
+            for (int j = -s->rw - 1; j < s->shape.w + s->rw; j++)
                 for (int c = 0; c < s->shape.c; c++)
-                    *out++ = pack(rounded(s, image, c, t, j), x_partner(s, image, array, c, t, j));
+                    *out++ = pack(sign_of(array) * rounded(s, image, c, t, j),
+                                  sign_of(array) * x_partner(s, image, array, c, t, j));
 }
 
 /* Rows of y that slide: the last of them leave below the image. */
@@ -126,7 +133,7 @@ static const int32_t *fill_row(const struct els_sweep *s, const void *group, int
 }
 
 /* Image row t and the one P above it. */
-static const int32_t *slide_row(const struct els_sweep *s, const void *group, int t)
+INLINE const int32_t *slide_row(const struct els_sweep *s, const void *group, int t)
 {
     int row = s->wraps ? els_position(s, t, s->shape.h) : t;
 
@@ -175,39 +182,24 @@ static void pair_y_rows(const struct els_sweep *s, void *group)
         pair_rows(s, group, t, t + 1, plain_y_row(s, group, t));
 }
 
-static struct terms fill_terms(const struct els_sweep *s, const void *query, const void *group,
+INLINE struct terms fill_terms(const struct els_sweep *s, const void *query, const void *group,
                                int t, int both, int dy)
 {
     return (struct terms){
         .x = {{x_row(s, query, both ? 0 : 2, t)}},
-        .y = {fill_row(s, group, t + dy)},
+        .y = {fill_row(s, group, t + dy) + BLOCK * s->shape.c * LANES},
     };
 }
 
-static struct terms slide_terms(const struct els_sweep *s, const void *query, const void *group,
+INLINE struct terms slide_terms(const struct els_sweep *s, const void *query, const void *group,
                                 int i, int is_first, int dy)
 {
     int enters = i + s->rh;
 
     return (struct terms){
         .x = {{x_row(s, query, is_first ? 2 : 1, enters)}},
-        .y = {slide_row(s, group, enters + dy)},
+        .y = {slide_row(s, group, enters + dy) + BLOCK * s->shape.c * LANES},
     };
-}
-
-static int64_t first_product(const struct els_sweep *s, const void *query, const void *group, int i,
-                             int j, int k, int l)
-{
-    int64_t sum = 0;
-
-    for (int t = -s->rh; t <= s->rh; t++) {
-        const int32_t *x = x_row(s, query, 2, i + t) + j * s->shape.c;
-        const int32_t *y = fill_row(s, group, k + t) + (ptrdiff_t)((l + BLOCK) * s->shape.c) * LANES;
-
-        for (int b = 0; b < (2 * s->rw + 1) * s->shape.c; b++)
-            sum += (int64_t)(int16_t)x[b] * (int16_t)y[b * LANES];
-    }
-    return sum;
 }
 
 #endif

@@ -14,30 +14,29 @@
 #include "kernel_units.h"
 
 /*
- * What slides the column sums on by one row, or fills them by two: x[plane][n]·y[n], summed over
- * n < TERMS. x stands at the row's left edge, y a margin before it.
+ * What moves sums on by one row, or fills column sums by two: x[plane][n]·y[n], summed over
+ * n < TERMS. x and y stand at the row's left edge.
  */
 struct terms {
-    const int32_t *x[2][2]; /* [W + 2rw][C] */
-    const int32_t *y[2];    /* [BLOCK + W + 2rw + BLOCK][C][L] */
+    const int32_t *x[2][2]; /* [1 + W + 2rw][C], at column 0 */
+    const int32_t *y[2];    /* [BLOCK + W + 2rw + BLOCK][C][L], at column 0 */
 };
 
 enum {
     MAX_VALUES = 32768,              /* of a window: int32 holds the sum of its squares */
     MAX_ROWS = 2 * ELS_MAX_SIDE - 1, /* of a window */
-    QUERIES = 32,                    /* of a row, whose weights are added together */
-    DISTANCES = QUERIES * BLOCK * LANES,
+    ROWS_AHEAD = 16,                 /* of the bank are asked for, since its images lie far apart */
 };
 
 struct sizes {
-    int rows, columns; /* of x with its borders */
+    int rows, columns; /* of x with its borders, and one more column on the left */
     size_t x_values;   /* one array of x pairs, a row of zeros included */
     size_t centre_values, pixel_values;
 };
 
 static struct sizes sizes_of(const struct els_sweep *s)
 {
-    struct sizes z = {.rows = s->shape.h + 2 * s->rh, .columns = s->shape.w + 2 * s->rw};
+    struct sizes z = {.rows = s->shape.h + 2 * s->rh, .columns = s->shape.w + 2 * s->rw + 1};
     size_t pixels = (size_t)s->shape.h * (size_t)s->shape.w, c = (size_t)s->shape.c;
 
     z.x_values = (size_t)(z.rows + 1) * c * (size_t)z.columns;
@@ -59,27 +58,6 @@ static int accepts_sizes(const struct els_sweep *s)
 }
 
 /* ---- the noisy image in integers ---- */
-
-/* The largest |⟨x, y⟩|·β/a of any column of any window: it bounds the column sums. */
-static double largest_column(const struct els_sweep *s, const float *x)
-{
-    int h = s->shape.h, w = s->shape.w;
-    double most = 0;
-
-    for (int i = 0; i < h; i++)
-        for (int j = 0; j < w; j++) {
-            double sum = 0;
-
-            for (int t = i - s->rh; t <= i + s->rh; t++) {
-                int row = els_position(s, t, h);
-
-                for (int c = 0; row >= 0 && c < s->shape.c; c++)
-                    sum += fabs((double)x[(c * h + row) * w + j]);
-            }
-            most = fmax(most, sum);
-        }
-    return most;
-}
 
 /* Nats per unit of x and of u8. */
 static double nats_per_product(const struct els_sweep *s)
@@ -115,18 +93,20 @@ static int x_position(const struct els_sweep *s, int t)
     return t < s->shape.h + s->rh ? els_position(s, t, s->shape.h) : -1;
 }
 
+#include "kernel_plan.h"
+
 /* Row t of one array of x; one past the border is a row of zeros. */
 static const int32_t *x_row(const struct els_sweep *s, const void *query, int array, int t)
 {
-    const int32_t *all = (const int32_t *)((const char *)query + HEADER_BYTES);
-    size_t row = (size_t)s->shape.c * (size_t)(s->shape.w + 2 * s->rw);
+    const int32_t *all = query_pairs(s, query);
+    size_t c = (size_t)s->shape.c, row = c * (size_t)sizes_of(s).columns;
 
-    return all + (size_t)array * sizes_of(s).x_values + (size_t)(t + s->rh) * row;
+    return all + (size_t)array * sizes_of(s).x_values + (size_t)(t + s->rh) * row + c;
 }
 
 /*
  * What a pair holds: PAIR_OF_ROWS or PAIR_OF_BITS, which the kernel's file defines. They give TERMS,
- * ARRAYS (of x), MOST_SHIFTS, and
+ * ARRAYS (of x), MOST_PLANES, and
  *
  *     accepts, query_bytes, prepare_query
  *     weight_bits     D as a number of the softmax
@@ -134,7 +114,6 @@ static const int32_t *x_row(const struct els_sweep *s, const void *query, int ar
  *     plain_y_row     where image row k of y is spread, as y_pair says; then pair_y_rows() ends it
  *     fill_terms      row t, and t + 1 if `both`, enter
  *     slide_terms     row i + rh enters and row i − rh − 1 leaves, unless i is the run's first
- *     first_product   ⟨x, y⟩ of the group's first image in D's units, from the definition
  */
 #ifdef PAIR_OF_ROWS
 #include "kernel_pair_rows.h"
@@ -149,7 +128,8 @@ static size_t group_bytes(const struct els_sweep *s)
     struct sizes z = sizes_of(s);
     size_t margin = (size_t)(BLOCK * s->shape.c * LANES);
 
-    return (y_rows(s) * y_row_values(s) + z.centre_values + 2 * z.pixel_values + margin) * sizeof(int32_t);
+    return (y_rows(s) * y_row_values(s) + z.centre_values + 2 * z.pixel_values + margin) *
+           sizeof(int32_t);
 }
 
 /* Where the parts of a group begin; a margin of BLOCK vectors lies before the first pixel. */
@@ -168,68 +148,25 @@ static size_t column_values(const struct els_sweep *s)
     return (size_t)sizes_of(s).columns * BLOCK * LANES;
 }
 
-/*
- * Displacements of columns, source − query: the first, the last, and their number in whole
- * blocks.
- */
-static int first_displacement(const struct els_sweep *s)
+static size_t window_values(const struct els_sweep *s)
 {
-    return s->cols.run[0].source - s->cols.run[0].query;
+    return (size_t)s->shape.w * BLOCK * LANES;
 }
-
-static int last_displacement(const struct els_sweep *s)
-{
-    const struct els_run *last = &s->cols.run[s->cols.count - 1];
-
-    return last->source - last->query;
-}
-
-static int padded_displacements(const struct els_sweep *s)
-{
-    int count = last_displacement(s) - first_displacement(s) + 1;
-
-    return (count + BLOCK - 1) / BLOCK * BLOCK;
-}
-
-/* The queries of a row that take one displacement: none before the first, none from the last on. */
-struct extent {
-    int32_t first, last;
-};
 
 static size_t work_bytes(const struct els_sweep *s)
 {
-    size_t displacements = (size_t)padded_displacements(s);
-    size_t allowed = (size_t)s->shape.w * displacements;
-
-    return (column_values(s) + DISTANCES + 2 * sizes_of(s).pixel_values + allowed) *
-               sizeof(int32_t) +
-           displacements * sizeof(struct extent);
+    return (column_values(s) + window_values(s) + 2 * sizes_of(s).pixel_values) * sizeof(int32_t);
 }
 
-/* Which displacements each query takes: [W][padded displacements], −1 or 0. */
-static int32_t *work_allowed(const struct els_sweep *s, void *work)
-{
-    return (int32_t *)work + column_values(s) + DISTANCES + 2 * sizes_of(s).pixel_values;
-}
-
-/* [padded displacements] */
-static struct extent *work_extents(const struct els_sweep *s, void *work)
-{
-    size_t allowed = (size_t)s->shape.w * (size_t)padded_displacements(s);
-
-    return (struct extent *)(work_allowed(s, work) + allowed);
-}
-
-/* The distances from the floor of one run of queries. */
-static int32_t *work_distances(const struct els_sweep *s, void *work)
+static int32_t *work_windows(const struct els_sweep *s, void *work)
 {
     return (int32_t *)work + column_values(s);
 }
 
-/* The biases of plane p in the work area, likewise behind a margin. */
+/* The biases of plane p, behind a margin. */
 static const int32_t *work_biases(const struct els_sweep *s, const void *work, int p)
 {
-    return (const int32_t *)work + column_values(s) + DISTANCES +
+    return (const int32_t *)work + column_values(s) + window_values(s) +
            (size_t)p * sizes_of(s).pixel_values + BLOCK * LANES;
 }
 
@@ -318,6 +255,8 @@ static void gather_row(const struct els_sweep *s, const int64_t *images, int cou
         size_t image = (size_t)images[lane < count ? lane : 0];
         const uint8_t *row = bank + ((image * (size_t)s->shape.c + (size_t)c) * h + (size_t)k) * w;
 
+        if (k + ROWS_AHEAD < s->shape.h)
+            __builtin_prefetch(row + ROWS_AHEAD * w);
         for (size_t j = 0; j < w; j++)
             pixel[j * LANES + (size_t)lane] = (int8_t)(row[j] - 128);
     }
@@ -349,63 +288,20 @@ static void prepare_group(const struct els_sweep *s, const int64_t *images, int 
 
 /* ---- one query and one group ---- */
 
-/*
- * The logit of source (k, l) of the group's first image for query (i, j), in integers, from the
- * definition.
- */
-static int64_t first_logit(const struct els_sweep *s, const void *query, const void *group, int i,
-                           int j, int k, int l)
+/* The floors of the band's queries: the first ones, or where the sums so far have brought them. */
+static void set_floors(const struct els_sweep *s, const void *query, struct els_lanes *lanes)
 {
-    const struct query_header *head = query;
-    int32_t square = group_squares(s, group)[(k * s->shape.w + l) * LANES];
+    const int64_t *first = query_floors(s, query) + (size_t)s->band_from * (size_t)s->shape.w;
+    size_t n = (size_t)(s->band_to - s->band_from) * (size_t)s->shape.w;
 
-    return first_product(s, query, group, i, j, k, l) - (int64_t)((double)square * head->bias + 0.5);
+    for (size_t q = 0; q < n; q++)
+        if (lanes->floor[q] == ELS_NO_FLOOR)
+            set_floor(query, lanes, q, first[q]);
+        else
+            follow_total(query, lanes, q);
 }
 
-/* The floors of the band's queries: the first is `cut` below the logit of some candidate. */
-static void set_floors(const struct els_sweep *s, const void *query, const void *group,
-                       struct els_lanes *lanes)
-{
-    const struct query_header *head = query;
-    size_t q = 0;
-
-    for (int i = s->band_from; i < s->band_to; i++)
-        for (int j = 0; j < s->shape.w; j++, q++) {
-            int k, l, end;
-
-            if (lanes->floor[q] != ELS_NO_FLOOR) {
-                follow_total(head, lanes, q);
-                continue;
-            }
-            els_sources_of(s->machine, s->candidates, s->shape.h, s->r, i, &k, &end);
-            k = i < k ? k : i < end ? i : end - 1;
-            els_sources_of(s->machine, s->candidates, s->shape.w, s->r, j, &l, &end);
-            l = j < l ? l : j < end ? j : end - 1;
-            set_floor(head, lanes, q, first_logit(s, query, group, i, j, k, l) - head->cut);
-        }
-}
-
-static void set_allowed(const struct els_sweep *s, int32_t *allow, struct extent *extent)
-{
-    int first = first_displacement(s), count = padded_displacements(s);
-
-    for (int k = 0; k < count; k++)
-        extent[k] = (struct extent){s->shape.w, 0};
-    for (int j = 0; j < s->shape.w; j++) {
-        int from, to;
-
-        els_sources_of(s->machine, s->candidates, s->shape.w, s->r, j, &from, &to);
-        for (int k = 0; k < count; k++) {
-            int takes = j + first + k >= from && j + first + k < to;
-
-            *allow++ = takes ? -1 : 0;
-            if (takes)
-                extent[k] = (struct extent){j < extent[k].first ? j : extent[k].first, j + 1};
-        }
-    }
-}
-
-/* Biases of all sources in the query's integers, the floors, and who takes whom. */
+/* Biases of all sources in the query's integers, and the floors. */
 static void begin(const struct els_sweep *s, const void *query, const void *group, void *work,
                   struct els_lanes *lanes)
 {
@@ -424,8 +320,7 @@ static void begin(const struct els_sweep *s, const void *query, const void *grou
         high[q] = (int32_t)(b >> bits);
         low[q] = (int32_t)(b & ((1 << bits) - 1));
     }
-    set_floors(s, query, group, lanes);
-    set_allowed(s, work_allowed(s, work), work_extents(s, work));
+    set_floors(s, query, lanes);
 }
 
 #endif

@@ -1,0 +1,278 @@
+/*
+ * One block of displacements of the integer sweep: what it consists of, how its rows are cut, and
+ * the column sums that it begins with. See kernel_sweep.h, which includes it.
+ */
+#ifndef ELS_KERNEL_BLOCK_H
+#define ELS_KERNEL_BLOCK_H
+
+#include "kernel_prepare.h"
+
+/* Loops over a block must be unrolled: only then do its vectors stay in registers. */
+#define UNROLL _Pragma("GCC unroll 16")
+
+enum { COLUMNS = 4 }; /* that are taken together, at most */
+
+/* What the compiler is to know of a block: displacements, planes, channels, entropy wanted or not. */
+struct kind {
+    int n, planes, channels, entropy;
+};
+
+/*
+ * One query row against its source row. Pointers stand at query 0, at the source of displacement 0
+ * (its left edge for x and y), and at channel 0.
+ */
+struct row {
+    struct terms in;        /* what moves the sums on */
+    const int32_t *bias[2]; /* [W][L] */
+    const float *centre;    /* [W][C][L] */
+    double *m;
+    int64_t *floor;
+    float *sum;
+};
+
+/* One run of rows, and what fills the column sums before its first. */
+struct run {
+    int count, num_fills;
+    struct row row[ELS_MAX_SIDE];
+    struct terms fill[MAX_ROWS / 2 + 1];
+};
+
+/*
+ * How a row of a block is cut into groups of queries that are taken together, and which
+ * displacements k the queries b = 0, 1, … of a group take: any that `allow` names; all; or, in a
+ * block's first and last group, where each displacement begins and ends one query apart,
+ *
+ *     FIRST   k 0 1 2 3      LAST    k 0 1 2 3
+ *       b=0     □ □ □ ■        b=0     ■ ■ ■ ■
+ *         1     □ □ ■ ■          1     ■ ■ ■ □
+ *         2     □ ■ ■ ■          2     ■ ■ □ □
+ *         3     ■ ■ ■ ■          3     ■ □ □ □
+ *
+ * Queries that are left over come one by one.
+ */
+enum shape { ANY, ALL, FIRST, LAST, ONE };
+enum { MAX_SEGMENTS = 6 };
+
+struct segment {
+    enum shape shape;
+    int groups;
+};
+
+/* One block: n displacements from dx on, of queries first … last − 1. */
+struct block {
+    const struct els_sweep *s;
+    const struct query_header *head;
+    const struct run *run;
+    int n;
+    ptrdiff_t vectors, values; /* from displacement 0 to the block's first: of [L], of [C][L] */
+    int first, last, num_segments;
+    struct segment segment[MAX_SEGMENTS];
+    int reach;            /* 2·rw: a window's last column − its first */
+    int sums;             /* floats of one query in sum */
+    size_t negated;       /* from x to −x, see kernel_pair_rows.h */
+    int32_t *column;      /* column sums [W + 2rw][planes][n][L] */
+    int32_t *window;      /* window sums [W][n][L], see kernel_strips.h */
+    const int32_t *allow; /* [W][slots]: −1 where query j takes dx + k, else 0 */
+    int slots;
+};
+
+/*
+ * p itself, but the compiler does not see where it comes from. It then addresses what lies around p
+ * by constant offsets; else it computes each address on its own, and spills them.
+ */
+INLINE int32_t *anchored(const int32_t *p)
+{
+    __asm__("" : "+r"(p));
+    return (int32_t *)p;
+}
+
+INLINE float *anchored_floats(const float *p)
+{
+    __asm__("" : "+r"(p));
+    return (float *)p;
+}
+
+/* ---- plans ---- */
+
+/*
+ * So many columns are taken together: each y is loaded once for all of them, where otherwise every
+ * product takes a load. Their sums must fit into registers.
+ */
+INLINE int columns_together(int n, int planes)
+{
+    int fit = SUMS / (n * planes);
+
+    return fit > COLUMNS ? COLUMNS : fit;
+}
+
+/* Groups that begin and end a block as triangles. */
+INLINE int has_triangles(int n, int planes)
+{
+    return n > 1 && columns_together(n, planes) == n;
+}
+
+/* As many whole groups as queries j … end − 1 make; leaves the query after them. */
+static int add_segment(struct block *b, enum shape shape, int width, int j, int end)
+{
+    int groups = end > j ? (end - j) / width : 0;
+
+    if (groups > 0)
+        b->segment[b->num_segments++] = (struct segment){shape, groups};
+    return j + groups * width;
+}
+
+/* Do the displacements begin one query apart, the last of them first? */
+static int begins_as_triangle(const struct block *b, const struct extent *of)
+{
+    for (int k = 0; k < b->n; k++)
+        if (of[k].first != b->first + b->n - 1 - k)
+            return 0;
+    return has_triangles(b->n, b->head->planes);
+}
+
+/* Do they end one query apart, the last of them first? */
+static int ends_as_triangle(const struct block *b, const struct extent *of)
+{
+    for (int k = 0; k < b->n; k++)
+        if (of[k].last != b->last - k)
+            return 0;
+    return has_triangles(b->n, b->head->planes);
+}
+
+/* The block's queries, and how they are taken. False when there is none. */
+static int plan_block(struct block *b, const struct extent *of)
+{
+    int width = columns_together(b->n, b->head->planes), j;
+    int full_first = 0, full_last = b->s->shape.w; /* those that take all displacements */
+
+    b->first = full_last;
+    b->last = b->num_segments = 0;
+    for (int k = 0; k < b->n; k++) {
+        b->first = of[k].first < b->first ? of[k].first : b->first;
+        b->last = of[k].last > b->last ? of[k].last : b->last;
+        full_first = of[k].first > full_first ? of[k].first : full_first;
+        full_last = of[k].last < full_last ? of[k].last : full_last;
+    }
+    j = b->first;
+    if (full_first < full_last) {
+        if (begins_as_triangle(b, of))
+            j = add_segment(b, FIRST, width, j, j + width);
+        if (j < full_first)
+            j = add_segment(b, ANY, width, j, full_first + width - 1);
+        j = add_segment(b, ALL, width, j, full_last);
+        if (ends_as_triangle(b, of) && j + width == b->last)
+            j = add_segment(b, LAST, width, j, b->last);
+    }
+    j = add_segment(b, ANY, width, j, b->last);
+    add_segment(b, ONE, 1, j, b->last);
+    return b->first < b->last;
+}
+
+static void plan_run(const struct els_sweep *s, const struct els_run *rows, const void *query,
+                     const void *group, const void *work, const struct els_lanes *lanes,
+                     struct run *run)
+{
+    int dy = rows->source - rows->query, c = s->shape.c;
+    int from = rows->query - s->rh, to = rows->query + s->rh;
+
+    run->count = rows->count;
+    run->num_fills = 0;
+    for (int i = rows->query; i < rows->query + rows->count; i++) {
+        ptrdiff_t at = (ptrdiff_t)(i - s->band_from) * s->shape.w;
+        ptrdiff_t source = (ptrdiff_t)(i + dy) * s->shape.w;
+
+        run->row[i - rows->query] = (struct row){
+            .in = slide_terms(s, query, group, i, i == rows->query, dy),
+            .bias = {work_biases(s, work, 0) + source * LANES,
+                     work_biases(s, work, 1) + source * LANES},
+            .centre = group_centres(s, group) + source * c * LANES,
+            .m = lanes->m + at,
+            .floor = lanes->floor + at,
+            .sum = lanes->sum + at * s->slots * LANES,
+        };
+    }
+    if (!s->wraps) {
+        from = from < 0 ? 0 : from;
+        to = to > s->shape.h ? s->shape.h : to;
+    }
+    for (int t = from; t < to; t += 2)
+        run->fill[run->num_fills++] = fill_terms(s, query, group, t, t + 1 < to, dy);
+}
+
+/* ---- column sums ---- */
+
+/* S[0 … width−1][0 … n−1] of plane p move on by one row, or are filled by two: columns j …. */
+INLINE void add_terms(const struct terms *in, struct kind v, int p, int width, int j,
+                      vi (*S)[BLOCK][2])
+{
+    for (int c = 0; c < v.channels; c++)
+        UNROLL
+    for (int t = 0; t < TERMS; t++) {
+        const int32_t *y = anchored(in->y[t] + (ptrdiff_t)j * (v.channels * LANES) + c * LANES);
+        const int32_t *x = anchored(in->x[p][t] + (ptrdiff_t)j * v.channels + c);
+
+        UNROLL
+        for (int m = 0; m < v.n + width - 1; m++) {
+            vi value = v_load(y + m * v.channels * LANES);
+
+            UNROLL
+            for (int b = 0; b < width; b++)
+                if (m >= b && m < v.n + b)
+                    S[b][m - b][p] = v_dot(S[b][m - b][p], v_set_int(x[b * v.channels]), value);
+        }
+    }
+}
+
+INLINE void store_columns(int32_t *columns, struct kind v, int p, int width, int j,
+                          vi (*S)[BLOCK][2])
+{
+    int32_t *column = anchored(columns + ((ptrdiff_t)j * v.planes + p) * (v.n * LANES));
+
+    UNROLL
+    for (int b = 0; b < width; b++)
+        UNROLL
+    for (int k = 0; k < v.n; k++)
+        v_store(column + (b * v.planes * v.n + k) * LANES, S[b][k][p]);
+}
+
+/* Terms that stand at source dx. */
+INLINE struct terms terms_at(const struct block *b, struct terms in)
+{
+    for (int t = 0; t < TERMS; t++)
+        in.y[t] += b->values;
+    return in;
+}
+
+/* Columns j … j+width−1 from nothing. */
+INLINE void fill_some(const struct block *of, struct kind v, int width, int j)
+{
+    const struct run *run = of->run;
+    vi S[COLUMNS][BLOCK][2];
+
+    for (int p = 0; p < v.planes; p++) {
+        UNROLL
+        for (int b = 0; b < width; b++)
+            UNROLL
+        for (int k = 0; k < v.n; k++)
+            S[b][k][p] = v_set_int(0);
+        for (int t = 0; t < run->num_fills; t++) {
+            const struct terms in = terms_at(of, run->fill[t]);
+
+            add_terms(&in, v, p, width, j, S);
+        }
+        store_columns(of->column, v, p, width, j, S);
+    }
+}
+
+/* The column sums under the block's queries before the first row of them. */
+INLINE void fill_columns(const struct block *b, struct kind v)
+{
+    int width = columns_together(v.n, v.planes), j = b->first, end = b->last + b->reach;
+
+    for (; j + width <= end; j += width)
+        fill_some(b, v, width, j);
+    for (; j < end; j++)
+        fill_some(b, v, 1, j);
+}
+
+#endif
