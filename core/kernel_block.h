@@ -10,8 +10,6 @@
 /* Loops over a block must be unrolled: only then do its vectors stay in registers. */
 #define UNROLL _Pragma("GCC unroll 16")
 
-enum { COLUMNS = 4 }; /* that are taken together, at most */
-
 /* What the compiler is to know of a block: displacements, planes, channels, entropy wanted or not. */
 struct kind {
     int n, planes, channels, entropy;
@@ -37,36 +35,14 @@ struct run {
     struct terms fill[MAX_ROWS / 2 + 1];
 };
 
-/*
- * How a row of a block is cut into groups of queries that are taken together, and which
- * displacements k the queries b = 0, 1, … of a group take: any that `allow` names; all; or, in a
- * block's first and last group, where each displacement begins and ends one query apart,
- *
- *     FIRST   k 0 1 2 3      LAST    k 0 1 2 3
- *       b=0     □ □ □ ■        b=0     ■ ■ ■ ■
- *         1     □ □ ■ ■          1     ■ ■ ■ □
- *         2     □ ■ ■ ■          2     ■ ■ □ □
- *         3     ■ ■ ■ ■          3     ■ □ □ □
- *
- * Queries that are left over come one by one.
- */
-enum shape { ANY, ALL, FIRST, LAST, ONE };
-enum { MAX_SEGMENTS = 6 };
-
-struct segment {
-    enum shape shape;
-    int groups;
-};
-
-/* One block: n displacements from dx on, of queries first … last − 1. */
+/* One block: n neighbouring displacements. */
 struct block {
     const struct els_sweep *s;
     const struct query_header *head;
     const struct run *run;
     int n;
     ptrdiff_t vectors, values; /* from displacement 0 to the block's first: of [L], of [C][L] */
-    int first, last, num_segments;
-    struct segment segment[MAX_SEGMENTS];
+    const struct cut *cut;
     int reach;            /* 2·rw: a window's last column − its first */
     int sums;             /* floats of one query in sum */
     size_t negated;       /* from x to −x, see kernel_pair_rows.h */
@@ -92,81 +68,7 @@ INLINE float *anchored_floats(const float *p)
     return (float *)p;
 }
 
-/* ---- plans ---- */
-
-/*
- * So many columns are taken together: each y is loaded once for all of them, where otherwise every
- * product takes a load. Their sums must fit into registers.
- */
-INLINE int columns_together(int n, int planes)
-{
-    int fit = SUMS / (n * planes);
-
-    return fit > COLUMNS ? COLUMNS : fit;
-}
-
-/* Groups that begin and end a block as triangles. */
-INLINE int has_triangles(int n, int planes)
-{
-    return n > 1 && columns_together(n, planes) == n;
-}
-
-/* As many whole groups as queries j … end − 1 make; leaves the query after them. */
-static int add_segment(struct block *b, enum shape shape, int width, int j, int end)
-{
-    int groups = end > j ? (end - j) / width : 0;
-
-    if (groups > 0)
-        b->segment[b->num_segments++] = (struct segment){shape, groups};
-    return j + groups * width;
-}
-
-/* Do the displacements begin one query apart, the last of them first? */
-static int begins_as_triangle(const struct block *b, const struct extent *of)
-{
-    for (int k = 0; k < b->n; k++)
-        if (of[k].first != b->first + b->n - 1 - k)
-            return 0;
-    return has_triangles(b->n, b->head->planes);
-}
-
-/* Do they end one query apart, the last of them first? */
-static int ends_as_triangle(const struct block *b, const struct extent *of)
-{
-    for (int k = 0; k < b->n; k++)
-        if (of[k].last != b->last - k)
-            return 0;
-    return has_triangles(b->n, b->head->planes);
-}
-
-/* The block's queries, and how they are taken. False when there is none. */
-static int plan_block(struct block *b, const struct extent *of)
-{
-    int width = columns_together(b->n, b->head->planes), j;
-    int full_first = 0, full_last = b->s->shape.w; /* those that take all displacements */
-
-    b->first = full_last;
-    b->last = b->num_segments = 0;
-    for (int k = 0; k < b->n; k++) {
-        b->first = of[k].first < b->first ? of[k].first : b->first;
-        b->last = of[k].last > b->last ? of[k].last : b->last;
-        full_first = of[k].first > full_first ? of[k].first : full_first;
-        full_last = of[k].last < full_last ? of[k].last : full_last;
-    }
-    j = b->first;
-    if (full_first < full_last) {
-        if (begins_as_triangle(b, of))
-            j = add_segment(b, FIRST, width, j, j + width);
-        if (j < full_first)
-            j = add_segment(b, ANY, width, j, full_first + width - 1);
-        j = add_segment(b, ALL, width, j, full_last);
-        if (ends_as_triangle(b, of) && j + width == b->last)
-            j = add_segment(b, LAST, width, j, b->last);
-    }
-    j = add_segment(b, ANY, width, j, b->last);
-    add_segment(b, ONE, 1, j, b->last);
-    return b->first < b->last;
-}
+/* ---- one run ---- */
 
 static void plan_run(const struct els_sweep *s, const struct els_run *rows, const void *query,
                      const void *group, const void *work, const struct els_lanes *lanes,
@@ -267,7 +169,7 @@ INLINE void fill_some(const struct block *of, struct kind v, int width, int j)
 /* The column sums under the block's queries before the first row of them. */
 INLINE void fill_columns(const struct block *b, struct kind v)
 {
-    int width = columns_together(v.n, v.planes), j = b->first, end = b->last + b->reach;
+    int width = columns_together(v.n, v.planes), j = b->cut->first, end = b->cut->last + b->reach;
 
     for (; j + width <= end; j += width)
         fill_some(b, v, width, j);

@@ -17,7 +17,7 @@
 /* From the column sums above the first row, the windows of its queries but for their last row. */
 INLINE void fill_windows(const struct block *b, int n)
 {
-    int first = b->first, last = b->last, reach = b->reach;
+    int first = b->cut->first, last = b->cut->last, reach = b->reach;
     vi R[BLOCK];
 
     UNROLL

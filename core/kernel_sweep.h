@@ -130,14 +130,14 @@ INLINE struct row row_at(const struct block *b, int i)
 
 INLINE void sweep_row(const struct block *of, const struct row *r, struct kind v)
 {
-    int width = columns_together(v.n, v.planes), j = of->first;
+    int width = columns_together(v.n, v.planes), j = of->cut->first;
     vi R[BLOCK][2];
 
     first_window(of, r, v, j, R);
-    for (int k = 0; k < of->num_segments; k++) {
-        int groups = of->segment[k].groups;
+    for (int k = 0; k < of->cut->num_segments; k++) {
+        int groups = of->cut->segment[k].groups;
 
-        switch (of->segment[k].shape) {
+        switch (of->cut->segment[k].shape) {
         case ANY:
             j = sweep_groups(of, r, v, ANY, width, j, groups, R);
             break;
@@ -272,10 +272,11 @@ static void sweep(const struct els_sweep *s, int step, const void *query, const 
 
     plan_run(s, &s->rows.run[step], query, group, work, lanes, &run);
     for (int k = 0; k < slots; k += v->kind.n) {
-        struct block b = {
+        const struct block b = {
             .s = s,
             .head = query,
             .run = &run,
+            .cut = query_cuts(s, query) + k / v->kind.n,
             .n = v->kind.n,
             .vectors = displacement_at(&blocks, k) * LANES,
             .values = displacement_at(&blocks, k) * s->shape.c * LANES,
@@ -288,7 +289,7 @@ static void sweep(const struct els_sweep *s, int step, const void *query, const 
             .slots = slots,
         };
 
-        if (plan_block(&b, query_extents(s, query) + k))
+        if (b.cut->num_segments > 0)
             v->sweep(&b);
     }
 }
