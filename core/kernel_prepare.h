@@ -244,22 +244,52 @@ static void window_squares(const struct els_sweep *s, const int32_t *pixel_squar
     }
 }
 
+typedef uint8_t bytes16 __attribute__((vector_size(16)));
+
+/* 16 rows of 16 bytes become columns: four times, rows n and n + 8 are interleaved. */
+INLINE void transpose_bytes(bytes16 *row)
+{
+    const bytes16 low = {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23};
+    const bytes16 high = low + 8;
+    bytes16 next[16];
+
+    for (int stage = 0; stage < 4; stage++) {
+        for (int n = 0; n < 8; n++) {
+            next[2 * n] = __builtin_shuffle(row[n], row[n + 8], low);
+            next[2 * n + 1] = __builtin_shuffle(row[n], row[n + 8], high);
+        }
+        memcpy(row, next, sizeof(next));
+    }
+}
+
 /* Row k of channel c of the group's images, lanes side by side: [W][LANES]. */
 static void gather_row(const struct els_sweep *s, const int64_t *images, int count, int k, int c,
                        int8_t *pixel)
 {
-    const uint8_t *bank = els_bank_images(s->bank);
-    size_t h = (size_t)s->shape.h, w = (size_t)s->shape.w;
+    const uint8_t *bank = els_bank_images(s->bank), *row[LANES];
+    size_t h = (size_t)s->shape.h, w = (size_t)s->shape.w, j = 0;
 
     for (int lane = 0; lane < LANES; lane++) {
         size_t image = (size_t)images[lane < count ? lane : 0];
-        const uint8_t *row = bank + ((image * (size_t)s->shape.c + (size_t)c) * h + (size_t)k) * w;
 
+        row[lane] = bank + ((image * (size_t)s->shape.c + (size_t)c) * h + (size_t)k) * w;
         if (k + ROWS_AHEAD < s->shape.h)
-            __builtin_prefetch(row + ROWS_AHEAD * w);
-        for (size_t j = 0; j < w; j++)
-            pixel[j * LANES + (size_t)lane] = (int8_t)(row[j] - 128);
+            __builtin_prefetch(row[lane] + ROWS_AHEAD * w);
     }
+    for (; j + 16 <= w; j += 16) {
+        bytes16 block[16] = {0};
+
+        for (int lane = 0; lane < LANES; lane++)
+            memcpy(&block[lane], row[lane] + j, 16);
+        transpose_bytes(block);
+        for (size_t b = 0; b < 16; b++) {
+            block[b] ^= 128; /* u − 128 as a signed byte */
+            memcpy(pixel + (j + b) * LANES, &block[b], LANES);
+        }
+    }
+    for (; j < w; j++)
+        for (size_t lane = 0; lane < LANES; lane++)
+            pixel[j * LANES + lane] = (int8_t)(row[lane][j] - 128);
 }
 
 /* Lanes beyond `count` repeat the first image; the engine leaves them out of its sums. */
