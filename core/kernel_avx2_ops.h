@@ -25,6 +25,12 @@ INLINE void v_store(int32_t *p, vi v)
     _mm256_storeu_si256((__m256i *)p, v);
 }
 
+/* LANES signed bytes. */
+INLINE vi v_load_bytes(const int8_t *p)
+{
+    return _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p));
+}
+
 INLINE vf v_load_float(const float *p)
 {
     return _mm256_load_ps(p);

@@ -25,6 +25,12 @@ INLINE void v_store(int32_t *p, vi v)
     _mm512_storeu_si512(p, v);
 }
 
+/* LANES signed bytes. */
+INLINE vi v_load_bytes(const int8_t *p)
+{
+    return _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p));
+}
+
 INLINE vf v_load_float(const float *p)
 {
     return _mm512_load_ps(p);

@@ -152,9 +152,11 @@ static int32_t *plain_y_row(const struct els_sweep *s, void *group, int k)
     return (int32_t *)group + (size_t)k * y_row_values(s);
 }
 
-static int32_t y_pair(int32_t v)
+INLINE vi y_pair(vi v)
 {
-    return pack(v * (1 << PAIR_BITS), v);
+    vi first = v_and(v_shift_left(v, v_set_int(PAIR_BITS)), v_set_int(0xffff));
+
+    return v_or(first, v_shift_left(v, v_set_int(16)));
 }
 
 static void pair_y_rows(const struct els_sweep *s, void *group)

@@ -146,9 +146,9 @@ static int32_t *plain_y_row(const struct els_sweep *s, void *group, int k)
     return (int32_t *)group + (size_t)k * y_row_values(s);
 }
 
-static int32_t y_pair(int32_t v)
+INLINE vi y_pair(vi v)
 {
-    return pack(v, 0);
+    return v_and(v, v_set_int(0xffff));
 }
 
 /* Image row t, wrapped as often as need be; −1 outside. */

@@ -183,64 +183,61 @@ static void spread_row(const struct els_sweep *s, const int8_t *pixel, int c, in
     for (int j = -s->rw - BLOCK; j < w + s->rw + BLOCK; j++, y += step) {
         int at = j >= 0 && j < w ? j : s->wraps ? (j % w + w) % w : -1;
 
-        for (int l = 0; at >= 0 && l < LANES; l++) {
-            int v = pixel[at * LANES + l];
-
-            y[l] = y_pair(v);
-        }
-        for (int l = 0; at < 0 && l < LANES; l++)
-            y[l] = 0;
+        v_store(y, at < 0 ? v_set_int(0) : y_pair(v_load_bytes(pixel + at * LANES)));
     }
     for (int j = 0; j < w; j++, centre += step)
-        for (int l = 0; l < LANES; l++)
-            centre[l] = (float)pixel[j * LANES + l] + 0.5f;
+        v_store_float(centre, v_add(v_to_float(v_load_bytes(pixel + j * LANES)), v_set(0.5f)));
 }
 
 /* Adds (2u − 255)² of one row of one channel. */
-static void add_squares(int n, const int8_t *restrict pixel, int32_t *restrict square)
+static void add_squares(int w, const int8_t *pixel, int32_t *square)
 {
-    for (int j = 0; j < n; j++) {
-        int32_t v = 2 * pixel[j] + 1;
+    for (int j = 0; j < w * LANES; j += LANES) {
+        vi v = v_load_bytes(pixel + j);
 
-        square[j] += v * v;
+        v = v_add_int(v_add_int(v, v), v_set_int(1));
+        v_store(square + j, v_add_int(v_load(square + j), v_mul_int(v, v)));
     }
 }
 
-/* column[j] ± the squares of window row t. */
-static void slide_squares(const struct els_sweep *s, const int32_t *pixel_square, int t, int sign,
-                          int32_t *restrict column)
+/* column[j] + the squares of window row t, or − */
+static void slide_squares(const struct els_sweep *s, const int32_t *pixel_square, int t, int enters,
+                          int32_t *column)
 {
     int row = els_position(s, t, s->shape.h), n = s->shape.w * LANES;
 
     pixel_square += (ptrdiff_t)row * n;
-    for (int j = 0; row >= 0 && j < n; j++)
-        column[j] += sign * pixel_square[j];
+    for (int j = 0; row >= 0 && j < n; j += LANES) {
+        vi sum = v_load(column + j), square = v_load(pixel_square + j);
+
+        v_store(column + j, enters ? v_add_int(sum, square) : v_sub(sum, square));
+    }
 }
 
 /* Σ over the window of every source: sliding down each column, then along each row. Exact. */
 static void window_squares(const struct els_sweep *s, const int32_t *pixel_square, int32_t *square)
 {
     int w = s->shape.w;
-    int32_t column[ELS_MAX_SIDE * LANES];
+    _Alignas(64) int32_t column[ELS_MAX_SIDE * LANES];
 
     memset(column, 0, sizeof(*column) * (size_t)(w * LANES));
     for (int t = -s->rh; t < s->rh; t++)
         slide_squares(s, pixel_square, t, 1, column);
     for (int k = 0; k < s->shape.h; k++, square += w * LANES) {
-        int32_t sum[LANES] = {0};
+        vi sum = v_set_int(0);
 
         slide_squares(s, pixel_square, k + s->rh, 1, column);
         for (int j = -s->rw; j < w + s->rw; j++) {
             int in = els_position(s, j, w), out = els_position(s, j - 2 * s->rw - 1, w);
 
-            for (int l = 0; in >= 0 && l < LANES; l++)
-                sum[l] += column[in * LANES + l];
-            for (int l = 0; j > s->rw && out >= 0 && l < LANES; l++)
-                sum[l] -= column[out * LANES + l];
+            if (in >= 0)
+                sum = v_add_int(sum, v_load(column + in * LANES));
+            if (j > s->rw && out >= 0)
+                sum = v_sub(sum, v_load(column + out * LANES));
             if (j >= s->rw)
-                memcpy(square + (j - s->rw) * LANES, sum, sizeof(sum));
+                v_store(square + (j - s->rw) * LANES, sum);
         }
-        slide_squares(s, pixel_square, k - s->rh, -1, column);
+        slide_squares(s, pixel_square, k - s->rh, 0, column);
     }
 }
 
@@ -310,7 +307,7 @@ static void prepare_group(const struct els_sweep *s, const int64_t *images, int 
         for (int channel = 0; channel < c; channel++) {
             gather_row(s, images, count, k, channel, pixel);
             spread_row(s, pixel, channel, plain_y_row(s, group, k), centre);
-            add_squares(w * LANES, pixel, pixel_square + (size_t)k * (size_t)(w * LANES));
+            add_squares(w, pixel, pixel_square + (size_t)k * (size_t)(w * LANES));
         }
     pair_y_rows(s, group);
     window_squares(s, pixel_square, square);
