@@ -16,8 +16,8 @@ struct kind {
 };
 
 /*
- * One query row against its source row. Pointers stand at query 0, at the source of displacement 0
- * (its left edge for x and y), and at channel 0.
+ * One query row against its source row. Pointers stand at query 0, at its source (the row's left edge
+ * for x and y), and at channel 0: in a run, for displacement 0; row_at() moves them to a block's first.
  */
 struct row {
     struct terms in;        /* what moves the sums on */
@@ -48,7 +48,7 @@ struct block {
     size_t negated;       /* from x to −x, see kernel_pair_rows.h */
     int32_t *column;      /* column sums [W + 2rw][planes][n][L] */
     int32_t *window;      /* window sums [W][n][L], see kernel_strips.h */
-    const int32_t *allow; /* [W][slots]: −1 where query j takes dx + k, else 0 */
+    const int32_t *allow; /* [W][slots]: −1 where query j takes displacement k, else 0 */
     int slots;
 };
 
@@ -107,20 +107,21 @@ static void plan_run(const struct els_sweep *s, const struct els_run *rows, cons
 INLINE void add_terms(const struct terms *in, struct kind v, int p, int width, int j,
                       vi (*S)[BLOCK][2])
 {
-    for (int c = 0; c < v.channels; c++)
+    for (int c = 0; c < v.channels; c++) {
         UNROLL
-    for (int t = 0; t < TERMS; t++) {
-        const int32_t *y = anchored(in->y[t] + (ptrdiff_t)j * (v.channels * LANES) + c * LANES);
-        const int32_t *x = anchored(in->x[p][t] + (ptrdiff_t)j * v.channels + c);
-
-        UNROLL
-        for (int m = 0; m < v.n + width - 1; m++) {
-            vi value = v_load(y + m * v.channels * LANES);
+        for (int t = 0; t < TERMS; t++) {
+            const int32_t *y = anchored(in->y[t] + (ptrdiff_t)j * (v.channels * LANES) + c * LANES);
+            const int32_t *x = anchored(in->x[p][t] + (ptrdiff_t)j * v.channels + c);
 
             UNROLL
-            for (int b = 0; b < width; b++)
-                if (m >= b && m < v.n + b)
-                    S[b][m - b][p] = v_dot(S[b][m - b][p], v_set_int(x[b * v.channels]), value);
+            for (int m = 0; m < v.n + width - 1; m++) {
+                vi value = v_load(y + m * v.channels * LANES);
+
+                UNROLL
+                for (int b = 0; b < width; b++)
+                    if (m >= b && m < v.n + b)
+                        S[b][m - b][p] = v_dot(S[b][m - b][p], v_set_int(x[b * v.channels]), value);
+            }
         }
     }
 }
@@ -131,13 +132,14 @@ INLINE void store_columns(int32_t *columns, struct kind v, int p, int width, int
     int32_t *column = anchored(columns + ((ptrdiff_t)j * v.planes + p) * (v.n * LANES));
 
     UNROLL
-    for (int b = 0; b < width; b++)
+    for (int b = 0; b < width; b++) {
         UNROLL
-    for (int k = 0; k < v.n; k++)
-        v_store(column + (b * v.planes * v.n + k) * LANES, S[b][k][p]);
+        for (int k = 0; k < v.n; k++)
+            v_store(column + (b * v.planes * v.n + k) * LANES, S[b][k][p]);
+    }
 }
 
-/* Terms that stand at source dx. */
+/* Terms that stand at the block's first displacement. */
 INLINE struct terms terms_at(const struct block *b, struct terms in)
 {
     for (int t = 0; t < TERMS; t++)
@@ -153,10 +155,11 @@ INLINE void fill_some(const struct block *of, struct kind v, int width, int j)
 
     for (int p = 0; p < v.planes; p++) {
         UNROLL
-        for (int b = 0; b < width; b++)
+        for (int b = 0; b < width; b++) {
             UNROLL
-        for (int k = 0; k < v.n; k++)
-            S[b][k][p] = v_set_int(0);
+            for (int k = 0; k < v.n; k++)
+                S[b][k][p] = v_set_int(0);
+        }
         for (int t = 0; t < run->num_fills; t++) {
             const struct terms in = terms_at(of, run->fill[t]);
 

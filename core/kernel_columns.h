@@ -5,6 +5,8 @@
 #ifndef ELS_KERNEL_COLUMNS_H
 #define ELS_KERNEL_COLUMNS_H
 
+#include "kernel_block.h"
+
 /* The column sums j … j+width−1 move on by one row, in memory and in S. */
 INLINE void slide_columns(const struct block *of, const struct row *r, struct kind v, int width,
                           int j, vi (*S)[BLOCK][2])
@@ -14,10 +16,11 @@ INLINE void slide_columns(const struct block *of, const struct row *r, struct ki
             anchored(of->column + ((ptrdiff_t)j * v.planes + p) * (v.n * LANES));
 
         UNROLL
-        for (int b = 0; b < width; b++)
+        for (int b = 0; b < width; b++) {
             UNROLL
-        for (int k = 0; k < v.n; k++)
-            S[b][k][p] = v_load(column + (b * v.planes * v.n + k) * LANES);
+            for (int k = 0; k < v.n; k++)
+                S[b][k][p] = v_load(column + (b * v.planes * v.n + k) * LANES);
+        }
         add_terms(&r->in, v, p, width, j, S);
         store_columns(of->column, v, p, width, j, S);
     }

@@ -10,6 +10,7 @@
 enum {
     TERMS = 2,
     ARRAYS = 4, /* of x: per plane, rows that enter and rows that leave */
+    HAS_WINDOWS = 0,
     MOST_PLANES = 2,
     PAIR_BITS = 8,    /* of x, in the second number of a pair; y·2^8 still fits int16 */
     MAX_HIGH = 32700, /* |x >> bits| */

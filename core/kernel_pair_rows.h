@@ -1,7 +1,7 @@
 /*
  * A pair of the integer sweep holds two rows: x to 16 bits at the row that enters the window and,
- * negated, at the row that leaves it; y likewise. One product slides a column sum by one row, and
- * the first windows are filled two rows at a time. Included by kernel_prepare.h.
+ * negated, at the row that leaves it; y likewise. One product is what a window gains at one column
+ * when it moves on by one row (kernel_strips.h), and the first windows are filled two rows at a time. Included by kernel_prepare.h.
  *
  * That needs noisy images for which 16 bits are enough, as they are at high noise, where windows
  * are large: see kernel_rounding.h.
@@ -19,6 +19,7 @@
 enum {
     TERMS = 1,
     ARRAYS = 5,
+    HAS_WINDOWS = 1,
     MOST_PLANES = 1,
     MAX_X = 32700, /* what is left over by others may come on top */
 };
@@ -31,7 +32,7 @@ enum {
 #define PIXEL_ERROR 2e-5
 #define LOGIT_ERROR 6e-5
 
-/* The finest unit of D that holds x in 16 bits and all sums in 31: factor·2^−23 log2 units. */
+/* The finest unit of D that holds x in 16 bits and all distances in 31: factor·2^−23 log2 units. */
 static void choose_units(const struct els_sweep *s, const float *x, struct query_header *head)
 {
     double per_one = nats_per_product(s), unit = els_largest(s, x) * per_one / MAX_X;

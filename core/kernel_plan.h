@@ -67,7 +67,8 @@ static int displacements(const struct els_sweep *s)
 
 /*
  * Blocks of n displacements. Where the last would not be full it is the one in the middle that is
- * not: the blocks at both ends are short, and so begin and end with whole groups of columns.
+ * not (of two, the second): at both ends a block's longest run of queries is then a multiple of n,
+ * and no query is left over. For −5 … 5 and n = 4: −5 … −2; −1, 0, 1 and one that lacks; 2 … 5.
  */
 struct blocks {
     int n, count, first;
@@ -107,7 +108,10 @@ static int most_slots(const struct els_sweep *s)
 
 /* ---- what a query begins with ---- */
 
-/* Where the parts of a query lie: header, first floors, cuts, allowed slots, then pairs of x. */
+/*
+ * Where the parts of a query lie: header, first floors, cuts, allowed slots, x, then
+ * pairs of x.
+ */
 static int64_t *query_floors(const struct els_sweep *s, const void *query)
 {
     (void)s;
@@ -126,9 +130,15 @@ static int32_t *query_allowed(const struct els_sweep *s, const void *query)
     return (int32_t *)(query_cuts(s, query) + most_slots(s));
 }
 
+/* The noisy image itself: [C,H,W]. */
+static float *query_image(const struct els_sweep *s, const void *query)
+{
+    return (float *)(query_allowed(s, query) + (size_t)s->shape.w * (size_t)most_slots(s));
+}
+
 static int32_t *query_pairs(const struct els_sweep *s, const void *query)
 {
-    return query_allowed(s, query) + (size_t)s->shape.w * (size_t)most_slots(s);
+    return (int32_t *)(query_image(s, query) + els_shape_values(s->shape));
 }
 
 /* Of all up to the pairs. */
@@ -137,60 +147,110 @@ static size_t plan_bytes(const struct els_sweep *s)
     size_t w = (size_t)s->shape.w, slots = (size_t)most_slots(s);
 
     return HEADER_BYTES + (size_t)s->shape.h * w * sizeof(int64_t) + slots * sizeof(struct cut) +
-           w * slots * sizeof(int32_t);
+           w * slots * sizeof(int32_t) + els_shape_values(s->shape) * sizeof(float);
 }
 
-/* ---- first floors, and who takes whom ---- */
+/* ---- first floors ---- */
+
+/* The selection's first image: [C,H,W]. */
+static const uint8_t *first_image(const struct els_sweep *s)
+{
+    const uint8_t *bank = els_bank_images(s->bank);
+
+    return bank + (size_t)s->images[0] * els_shape_values(s->shape);
+}
+
+/* What a value x of the noisy image and a byte u of a candidate add to a logit, in D's units. */
+static double logit_term(const struct query_header *head, double x, int u)
+{
+    return ldexp(x * head->per_one, -head->shift) * (u - 128) -
+           head->bias * (2 * u - 255) * (2 * u - 255);
+}
+
+/* Adds, or takes away, image row t (outside, nothing) of both at their own places. */
+static void add_own_row(const struct els_sweep *s, const struct query_header *head, const float *x,
+                        int t, int sign, double *column)
+{
+    int w = s->shape.w, row = els_position(s, t, s->shape.h);
+    const uint8_t *image = first_image(s);
+
+    for (int c = 0; row >= 0 && c < s->shape.c; c++)
+        for (int j = 0; j < w; j++) {
+            size_t at = ((size_t)c * (size_t)s->shape.h + (size_t)row) * (size_t)w + (size_t)j;
+
+            column[j] += sign * logit_term(head, (double)x[at], image[at]);
+        }
+}
+
+static double column_at(const struct els_sweep *s, const double *column, int j)
+{
+    int at = els_position(s, j, s->shape.w);
+
+    return at < 0 ? 0 : column[at];
+}
+
+/* The source that is nearest to query q of an axis of length n. */
+static int nearest_source(const struct els_sweep *s, int n, int q)
+{
+    int from, to;
+
+    els_sources_of(s->machine, s->candidates, n, s->r, q, &from, &to);
+    return q < from ? from : q < to ? q : to - 1;
+}
 
 /*
- * The logit of source (k, l) of the selection's first image for query (i, j), in D's units, from
- * the definition. x: [C,H,W].
+ * Every query's floor before the first group: `cut` below the logit of some candidate. That is the
+ * first image's patch at the query's own place, by sliding sums; where that is no candidate there
+ * is no floor yet, see set_floors().
  */
-static double first_logit(const struct els_sweep *s, const float *x,
-                          const struct query_header *head, int i, int j, int k, int l)
-{
-    int h = s->shape.h, w = s->shape.w;
-    size_t plane = (size_t)h * (size_t)w;
-    const uint8_t *bank = els_bank_images(s->bank);
-    const uint8_t *image = bank + (size_t)s->images[0] * plane * (size_t)s->shape.c;
-    double product = 0, square = 0;
-
-    for (int t = -s->rh; t <= s->rh; t++) {
-        int x_row = els_position(s, i + t, h), y_row = els_position(s, k + t, h);
-
-        for (int b = -s->rw; b <= s->rw; b++) {
-            int x_col = els_position(s, j + b, w), y_col = els_position(s, l + b, w);
-
-            if (y_row < 0 || y_col < 0)
-                continue;
-            for (int c = 0; c < s->shape.c; c++) {
-                double u = image[(size_t)c * plane + (size_t)(y_row * w + y_col)];
-
-                square += (2 * u - 255) * (2 * u - 255);
-                if (x_row >= 0 && x_col >= 0)
-                    product +=
-                        (double)x[(size_t)c * plane + (size_t)(x_row * w + x_col)] * (u - 128);
-            }
-        }
-    }
-    return ldexp(product * head->per_one, -head->shift) - square * head->bias;
-}
-
-/* Every query's floor before the first group: `cut` below the logit of some candidate. */
 static void plan_floors(const struct els_sweep *s, const float *x, const struct query_header *head,
                         int64_t *floor)
 {
-    for (int i = 0; i < s->shape.h; i++)
-        for (int j = 0; j < s->shape.w; j++) {
-            int k, l, end;
+    int h = s->shape.h, w = s->shape.w;
+    double column[ELS_MAX_SIDE] = {0};
 
-            els_sources_of(s->machine, s->candidates, s->shape.h, s->r, i, &k, &end);
-            k = i < k ? k : i < end ? i : end - 1;
-            els_sources_of(s->machine, s->candidates, s->shape.w, s->r, j, &l, &end);
-            l = j < l ? l : j < end ? j : end - 1;
-            *floor++ = (int64_t)first_logit(s, x, head, i, j, k, l) - head->cut;
+    for (int t = -s->rh; t < s->rh; t++)
+        add_own_row(s, head, x, t, 1, column);
+    for (int i = 0; i < h; i++) {
+        double sum = 0;
+
+        add_own_row(s, head, x, i + s->rh, 1, column);
+        for (int j = -s->rw; j < s->rw; j++)
+            sum += column_at(s, column, j);
+        for (int j = 0; j < w; j++) {
+            int is_candidate = nearest_source(s, h, i) == i && nearest_source(s, w, j) == j;
+
+            sum += column_at(s, column, j + s->rw);
+            *floor++ = is_candidate ? (int64_t)sum - head->cut : ELS_NO_FLOOR;
+            sum -= column_at(s, column, j - s->rw);
         }
+        add_own_row(s, head, x, i - s->rh, -1, column);
+    }
 }
+
+/* The floor of a query that does not take its own place: from the definition. */
+static int64_t first_floor(const struct els_sweep *s, const float *x,
+                           const struct query_header *head, int i, int j)
+{
+    int h = s->shape.h, w = s->shape.w;
+    int k = nearest_source(s, h, i), l = nearest_source(s, w, j);
+    double sum = 0;
+
+    for (int c = 0; c < s->shape.c; c++, x += h * w)
+        for (int t = -s->rh; t <= s->rh; t++)
+            for (int b = -s->rw; b <= s->rw; b++) {
+                int x_row = els_position(s, i + t, h), x_col = els_position(s, j + b, w);
+                int y_row = els_position(s, k + t, h), y_col = els_position(s, l + b, w);
+                const uint8_t *y = first_image(s) + (ptrdiff_t)c * h * w;
+
+                if (y_row >= 0 && y_col >= 0)
+                    sum += logit_term(head, x_row < 0 || x_col < 0 ? 0 : x[x_row * w + x_col],
+                                      y[y_row * w + y_col]);
+            }
+    return (int64_t)sum - head->cut;
+}
+
+/* ---- who takes whom ---- */
 
 /* The queries of a row that take one slot: none before the first, none from the last on. */
 struct extent {
@@ -218,6 +278,11 @@ static void plan_slots(const struct els_sweep *s, int n, int32_t *allow, struct 
                 extent[k] = (struct extent){j < extent[k].first ? j : extent[k].first, j + 1};
         }
     }
+}
+
+static int least(int a, int b)
+{
+    return a < b ? a : b;
 }
 
 /* As many whole groups as queries j … end − 1 make; leaves the query after them. */
@@ -269,7 +334,7 @@ static void plan_cut(const struct els_sweep *s, int n, int planes, const struct 
         if (triangles && begin_apart(n, cut->first, of))
             j = add_segment(cut, FIRST, width, j, j + width);
         if (j < full_first)
-            j = add_segment(cut, ANY, width, j, full_first + width - 1);
+            j = add_segment(cut, ANY, width, j, least(full_first + width - 1, cut->last));
         j = add_segment(cut, ALL, width, j, full_last);
         if (triangles && end_apart(n, cut->last, of) && j + width == cut->last)
             j = add_segment(cut, LAST, width, j, cut->last);
@@ -288,6 +353,7 @@ static void plan_query(const struct els_sweep *s, const float *x, void *query)
     struct extent extent[2 * ELS_MAX_SIDE + BLOCK];
     int n = block_of(s, head), blocks = blocks_of(s, n).count;
 
+    memcpy(query_image(s, query), x, els_shape_values(s->shape) * sizeof(*x));
     plan_floors(s, x, head, query_floors(s, query));
     plan_slots(s, n, query_allowed(s, query), extent);
     for (int k = 0; k < blocks; k++)

@@ -106,7 +106,7 @@ static const int32_t *x_row(const struct els_sweep *s, const void *query, int ar
 
 /*
  * What a pair holds: PAIR_OF_ROWS or PAIR_OF_BITS, which the kernel's file defines. They give TERMS,
- * ARRAYS (of x), MOST_PLANES, and
+ * ARRAYS (of x), MOST_PLANES, HAS_WINDOWS (kernel_strips.h), and
  *
  *     accepts, query_bytes, prepare_query
  *     weight_bits     D as a number of the softmax
@@ -145,12 +145,12 @@ static const int32_t *group_squares(const struct els_sweep *s, const void *group
 
 static size_t column_values(const struct els_sweep *s)
 {
-    return (size_t)sizes_of(s).columns * BLOCK * LANES;
+    return (size_t)(s->shape.w + 2 * s->rw) * BLOCK * LANES;
 }
 
 static size_t window_values(const struct els_sweep *s)
 {
-    return (size_t)s->shape.w * BLOCK * LANES;
+    return HAS_WINDOWS * (size_t)s->shape.w * BLOCK * LANES;
 }
 
 static size_t work_bytes(const struct els_sweep *s)
@@ -318,14 +318,17 @@ static void prepare_group(const struct els_sweep *s, const int64_t *images, int 
 /* The floors of the band's queries: the first ones, or where the sums so far have brought them. */
 static void set_floors(const struct els_sweep *s, const void *query, struct els_lanes *lanes)
 {
-    const int64_t *first = query_floors(s, query) + (size_t)s->band_from * (size_t)s->shape.w;
-    size_t n = (size_t)(s->band_to - s->band_from) * (size_t)s->shape.w;
+    const int64_t *first = query_floors(s, query) + (ptrdiff_t)s->band_from * s->shape.w;
+    size_t q = 0;
 
-    for (size_t q = 0; q < n; q++)
-        if (lanes->floor[q] == ELS_NO_FLOOR)
-            set_floor(query, lanes, q, first[q]);
-        else
-            follow_total(query, lanes, q);
+    for (int i = s->band_from; i < s->band_to; i++)
+        for (int j = 0; j < s->shape.w; j++, q++)
+            if (lanes->floor[q] != ELS_NO_FLOOR)
+                follow_total(query, lanes, q);
+            else if (first[q] != ELS_NO_FLOOR)
+                set_floor(query, lanes, q, first[q]);
+            else
+                set_floor(query, lanes, q, first_floor(s, query_image(s, query), query, i, j));
 }
 
 /* Biases of all sources in the query's integers, and the floors. */

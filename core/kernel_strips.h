@@ -14,6 +14,8 @@
 #ifndef ELS_KERNEL_STRIPS_H
 #define ELS_KERNEL_STRIPS_H
 
+#include "kernel_block.h"
+
 /* From the column sums above the first row, the windows of its queries but for their last row. */
 INLINE void fill_windows(const struct block *b, int n)
 {
@@ -42,10 +44,11 @@ INLINE void fill_windows(const struct block *b, int n)
 INLINE void clear(int n, int width, vi (*S)[BLOCK][2])
 {
     UNROLL
-    for (int b = 0; b < width; b++)
+    for (int b = 0; b < width; b++) {
         UNROLL
-    for (int k = 0; k < n; k++)
-        S[b][k][0] = v_set_int(0);
+        for (int k = 0; k < n; k++)
+            S[b][k][0] = v_set_int(0);
+    }
 }
 
 /* H: the strip of query j but for its last column, and with one column before its first. */
@@ -82,12 +85,13 @@ INLINE void next_windows(const struct block *of, const struct row *r, struct kin
     add_terms(&r->in, v, 0, width, j + of->reach, S);
     add_terms(&out, v, 0, width, j - 1, S);
     UNROLL
-    for (int b = 0; b < width; b++)
+    for (int b = 0; b < width; b++) {
         UNROLL
-    for (int k = 0; k < v.n; k++) {
-        H[k][0] = v_add_int(H[k][0], S[b][k][0]);
-        windows[b][k][0] = v_add_int(H[k][0], v_load(window + (b * v.n + k) * LANES));
-        v_store(window + (b * v.n + k) * LANES, windows[b][k][0]);
+        for (int k = 0; k < v.n; k++) {
+            H[k][0] = v_add_int(H[k][0], S[b][k][0]);
+            windows[b][k][0] = v_add_int(H[k][0], v_load(window + (b * v.n + k) * LANES));
+            v_store(window + (b * v.n + k) * LANES, windows[b][k][0]);
+        }
     }
 }
 

@@ -18,7 +18,7 @@
  * (ONE_PLANE_ERROR: low noise with a large P) there are two planes, D = high·2^bits + low.
  *
  * One block: BLOCK neighbouring displacements dx … of one run of rows; half of them but for the
- * smallest windows, and with two planes, so that all fits into registers. LANES images lie side by
+ * smallest windows (half_blocks()), and with two planes, so that all fits into registers. LANES images lie side by
  * side: every box is a vector. A few neighbouring queries j … of a row are taken together, for
  * their columns see the same y, one place apart, and each y is loaded once for all:
  *
@@ -27,26 +27,28 @@
  *
  *     next_windows()   R[j][d], by strips (kernel_strips.h) or column sums (kernel_columns.h)
  *     distances()      D[j][d] = R[j][d] − bias(k, j+dx+d) − floor(i,j)     (kernel_weigh.h)
- *     weigh()          s, v, u += e^D, e^D·y, e^D·D
+ *     weigh()          s, v, u += w, w·y, w·ln w  with  w = e^D, D in nats
  *
  * and nothing but R, or column sums, goes through memory in between. Where no D of such a group is
  * positive, nothing is added; elsewhere what is negative counts as D = 0 and weighs e^−cut: as good
  * as nothing.
  *
  * Layout, L = LANES:
- *   query  header, and what is the same for all groups (kernel_plan.h); ARRAYS of pairs: int32
+ *   query  header, and what is planned for all groups (kernel_plan.h); ARRAYS of pairs: int32
  *          [H + 2rh + 1][1 + W + 2rw][C], the last row is zeros
  *   group  pairs int32 [y_rows()][W + 2rw + 2·BLOCK][C][L]: a margin each side, since a block may
  *          reach beyond the image; centres float [H][W][C][L]: u − 127.5; squares int32 [H][W][L]:
  *          Σ_Ω (2u − 255)²
- *   work   column sums int32 [1 + W + 2rw][planes][BLOCK][L]; windows int32 [W][BLOCK][L]; biases
- *          int32 [planes][H][W][L]
- * About 300 KB for a 32×32×1 image, or 500 KB with pairs of rows; of it a block touches its sums and
+ *   work   column sums int32 [W + 2rw][planes][BLOCK][L]; for strips, windows int32 [W][BLOCK][L];
+ *          biases int32 [planes][H][W][L]
+ * About 500 KB for 16 images of 32×32×1, or 600 KB with pairs of rows; a block touches its sums and
  * some 10 KB per row, again and again, which stay in the first cache.
  *
- * What was measured (Zen 5): a full group of 16 vectors takes about 115 cycles where the units for
- * products and multiply-adds are busy for 64. Sums of distances in memory, with a list of those to
- * be weighed, took 130; column sums for large windows 30 % more in all.
+ * What was measured (Zen 5, P = 15): a full group of 16 vectors takes some 115 cycles; products and
+ * multiply-adds alone would take 64, all vector operations 72. Two thirds of the time go into
+ * groups, the rest into what comes before them: column sums, first windows. With distances in
+ * memory, and a list of those to be weighed, a group took 130; with column sums instead of strips
+ * all took a sixth longer.
  */
 #ifndef ELS_KERNEL_SWEEP_H
 #define ELS_KERNEL_SWEEP_H
@@ -68,15 +70,15 @@
 /* ---- one block ---- */
 
 /*
- * Queries j … j+width−1 of a row, R being what next_windows() left behind. False where a floor is
- * to be raised first.
+ * Queries j … j+width−1 of a row; `carry` is what first_window() or next_windows() left for the
+ * next. False where a floor is to be raised first.
  */
 INLINE int sweep_some(const struct block *of, const struct row *r, struct kind v, enum shape shape,
-                      int width, int j, vi (*R)[2])
+                      int width, int j, vi (*carry)[2])
 {
     vi windows[COLUMNS][BLOCK][2], d[COLUMNS][BLOCK], most = v_set_int(0);
 
-    next_windows(of, r, v, width, j, R, windows);
+    next_windows(of, r, v, width, j, carry, windows);
     UNROLL
     for (int b = 0; b < width; b++) {
         distances(of, r, v, shape, b, j + b, windows[b], d[b]);
@@ -97,19 +99,19 @@ INLINE int sweep_some(const struct block *of, const struct row *r, struct kind v
 
 /* Groups of `width` queries of a row, from j on; leaves the query after them. */
 INLINE int sweep_groups(const struct block *of, const struct row *r, struct kind v,
-                        enum shape shape, int width, int j, int groups, vi (*R)[2])
+                        enum shape shape, int width, int j, int groups, vi (*carry)[2])
 {
     int end = j + groups * width;
 
     while (j < end) {
-        while (j < end && sweep_some(of, r, v, shape, width, j, R))
+        while (j < end && sweep_some(of, r, v, shape, width, j, carry))
             j += width;
         if (j < end) {
-            const struct block block = *of; /* the originals stay in registers */
-            const struct row row = *r;
+            const struct block same = *of; /* the originals stay in registers */
+            const struct row its = *r;
 
             for (int b = 0; b < width; b++)
-                settle(&block, &row, v.planes, j + b);
+                settle(&same, &its, v.planes, j + b);
             j += width;
         }
     }
@@ -131,29 +133,29 @@ INLINE struct row row_at(const struct block *b, int i)
 INLINE void sweep_row(const struct block *of, const struct row *r, struct kind v)
 {
     int width = columns_together(v.n, v.planes), j = of->cut->first;
-    vi R[BLOCK][2];
+    vi carry[BLOCK][2];
 
-    first_window(of, r, v, j, R);
+    first_window(of, r, v, j, carry);
     for (int k = 0; k < of->cut->num_segments; k++) {
         int groups = of->cut->segment[k].groups;
 
         switch (of->cut->segment[k].shape) {
         case ANY:
-            j = sweep_groups(of, r, v, ANY, width, j, groups, R);
+            j = sweep_groups(of, r, v, ANY, width, j, groups, carry);
             break;
         case ALL:
-            j = sweep_groups(of, r, v, ALL, width, j, groups, R);
+            j = sweep_groups(of, r, v, ALL, width, j, groups, carry);
             break;
         case FIRST:
             if (has_triangles(v.n, v.planes))
-                j = sweep_groups(of, r, v, FIRST, width, j, groups, R);
+                j = sweep_groups(of, r, v, FIRST, width, j, groups, carry);
             break;
         case LAST:
             if (has_triangles(v.n, v.planes))
-                j = sweep_groups(of, r, v, LAST, width, j, groups, R);
+                j = sweep_groups(of, r, v, LAST, width, j, groups, carry);
             break;
         case ONE:
-            j = sweep_groups(of, r, v, ONE, 1, j, groups, R);
+            j = sweep_groups(of, r, v, ONE, 1, j, groups, carry);
             break;
         }
     }
@@ -178,38 +180,47 @@ struct variant {
     void (*sweep)(const struct block *b);
 };
 
-static void sweep_1_1(const struct block *b)
+static void sweep_grey(const struct block *b)
 {
     sweep_block(b, (struct kind){BLOCK, 1, 1, 0});
 }
 
-static void sweep_1_3(const struct block *b)
+static void sweep_colour(const struct block *b)
 {
     sweep_block(b, (struct kind){BLOCK, 1, 3, 0});
 }
 
-/* Half blocks waste less where a run of queries is short, as it is at large displacements. */
-static void sweep_half_1(const struct block *b)
+static void sweep_any(const struct block *b)
 {
-    sweep_block(b, (struct kind){BLOCK / 2, 1, 1, 0});
-}
-
-static void sweep_half_3(const struct block *b)
-{
-    sweep_block(b, (struct kind){BLOCK / 2, 1, 3, 0});
-}
-
-static void sweep_half(const struct block *b)
-{
-    sweep_block(b, (struct kind){BLOCK / 2, 1, b->s->shape.c, 0});
+    sweep_block(b, (struct kind){BLOCK, 1, b->s->shape.c, 0});
 }
 
 static void sweep_entropy(const struct block *b)
 {
+    sweep_block(b, (struct kind){BLOCK, 1, b->s->shape.c, 1});
+}
+
+static void sweep_half_grey(const struct block *b)
+{
+    sweep_block(b, (struct kind){BLOCK / 2, 1, 1, 0});
+}
+
+static void sweep_half_colour(const struct block *b)
+{
+    sweep_block(b, (struct kind){BLOCK / 2, 1, 3, 0});
+}
+
+static void sweep_half_any(const struct block *b)
+{
+    sweep_block(b, (struct kind){BLOCK / 2, 1, b->s->shape.c, 0});
+}
+
+static void sweep_half_entropy(const struct block *b)
+{
     sweep_block(b, (struct kind){BLOCK / 2, 1, b->s->shape.c, 1});
 }
 
-static void sweep_2(const struct block *b)
+static void sweep_2_any(const struct block *b)
 {
     if (MOST_PLANES == 2)
         sweep_block(b, (struct kind){BLOCK / 2, 2, b->s->shape.c, 0});
@@ -229,23 +240,33 @@ static void sweep_alone(const struct block *b)
         sweep_block(b, (struct kind){1, 2, b->s->shape.c, b->s->entropy});
 }
 
-/* The first that fits; half blocks lead, and are left out for small windows. */
-enum { HALVES = 2 };
+/* The first that fits is taken. */
 static const struct variant variants[] = {
-    {{BLOCK / 2, 1, 1, 0}, sweep_half_1}, {{BLOCK / 2, 1, 3, 0}, sweep_half_3},
-    {{BLOCK, 1, 1, 0}, sweep_1_1},        {{BLOCK, 1, 3, 0}, sweep_1_3},
-    {{BLOCK / 2, 1, 0, 0}, sweep_half},   {{BLOCK / 2, 1, 0, 1}, sweep_entropy},
-    {{BLOCK / 2, 2, 0, 0}, sweep_2},      {{BLOCK / 2, 2, 0, 1}, sweep_2_entropy},
+    {{BLOCK, 1, 1, 0}, sweep_grey},          {{BLOCK, 1, 3, 0}, sweep_colour},
+    {{BLOCK, 1, 0, 0}, sweep_any},           {{BLOCK, 1, 0, 1}, sweep_entropy},
+    {{BLOCK / 2, 1, 1, 0}, sweep_half_grey}, {{BLOCK / 2, 1, 3, 0}, sweep_half_colour},
+    {{BLOCK / 2, 1, 0, 0}, sweep_half_any},  {{BLOCK / 2, 1, 0, 1}, sweep_half_entropy},
+    {{BLOCK / 2, 2, 0, 0}, sweep_2_any},     {{BLOCK / 2, 2, 0, 1}, sweep_2_entropy},
 };
 static const struct variant alone = {{1, 0, 0, 0}, sweep_alone};
 
+/*
+ * Half blocks waste less where a run of queries is short, as it is at large displacements. The
+ * entropy has no say in it: asking for it must not change x̂0.
+ */
+static int half_blocks(const struct els_sweep *s, const struct query_header *head)
+{
+    return head->planes == 2 || s->rw >= HALF_FROM;
+}
+
 static const struct variant *variant_of(const struct els_sweep *s, const struct query_header *head)
 {
-    const struct variant *v = s->rw >= HALF_FROM ? variants : variants + HALVES;
+    int n = half_blocks(s, head) ? BLOCK / 2 : BLOCK;
+    const struct variant *v = variants;
 
     if (displacements(s) == 1)
         return &alone;
-    while (v->kind.planes != head->planes || v->kind.entropy != s->entropy ||
+    while (v->kind.n != n || v->kind.planes != head->planes || v->kind.entropy != s->entropy ||
            (v->kind.channels && v->kind.channels != s->shape.c))
         v++;
     return v;

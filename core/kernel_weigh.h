@@ -11,7 +11,7 @@
 /* ---- logits ---- */
 
 /*
- * D = R − bias − floor, the distance of 16 logits from the floor. Two planes: high·2^bits + low;
+ * D = R − bias − floor, the distance of LANES logits from the floor. Two planes: high·2^bits + low;
  * the high part is held within ±2^30, which is far outside what counts. at: the source, counted
  * in lanes.
  */

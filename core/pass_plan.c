@@ -10,6 +10,7 @@
 #include "mem.h"
 
 enum {
+    MAX_BLOCK = 8, /* of displacements, of any kernel */
     MAX_CHAINS = 64,
     CHAIN_GROUPS = 8, /* a chain's start costs about a tenth of a group */
     MIN_ITEMS = 16,   /* with fewer chains, rows are cut into bands */
@@ -89,8 +90,8 @@ static void plan_translates(const struct els_evaluation *e, struct els_sweep *s)
 
 /*
  * ln(2M/ε), see kernel.h: every candidate skipped weighs at most e^(m − cut), and one weighs e^m.
- * M also counts the places beyond a row's ends, up to a block in all, that an integer kernel adds
- * with the weight of skipped candidates.
+ * M also counts the places that an integer kernel adds with the weight of skipped candidates: less
+ * than a block each beyond a row's ends, and in the block that is not full.
  */
 static double cut_for(const struct els_evaluation *e, double candidates_per_image)
 {
@@ -119,7 +120,7 @@ static int plan_sweep(struct els_pass *pass, struct els_sweep *s, int p, int ban
         .band_to = min_int(length, (band + 1) * rows),
         .scale = sqrt(e->alpha_bar) / e->beta,
         .bias = e->alpha_bar / (2.0 * e->beta),
-        .cut = cut_for(e, (double)shape.h * (shape.w + ELS_MAX_LANES)),
+        .cut = cut_for(e, (double)shape.h * (shape.w + 3 * MAX_BLOCK)),
         .slots = 1 + shape.c + (entropy ? 1 : 0),
         .entropy = entropy,
     };
@@ -220,8 +221,8 @@ static int plan(struct els_pass *pass, const struct els_kernel *first, int entro
     pass->groups = divide_up(e->num_images, pass->lanes);
     pass->chains = max_int(1, min_int(MAX_CHAINS, (int)(ELS_PARTS_BYTES / 4 / image)));
     if (pass->groups < pass->chains * CHAIN_GROUPS)
-        pass->chains = max_int(min_int(pass->chains, MIN_ITEMS),
-                               divide_up(pass->groups, CHAIN_GROUPS));
+        pass->chains =
+            max_int(min_int(pass->chains, MIN_ITEMS), divide_up(pass->groups, CHAIN_GROUPS));
     if (pass->groups < pass->chains)
         pass->chains = (int)pass->groups;
     /* As if the entropy were wanted: asking for it must not change x̂0. */

@@ -246,17 +246,18 @@ START_TEST(test_bbels_becomes_ls_beyond_the_image)
 END_TEST
 
 /* Threads, batch and the list of scales must not change a byte; nor must asking for the entropy. */
-START_TEST(test_bytes_depend_on_nothing_else)
+static void check_bytes(int channels)
 {
-    struct problem q = {.shape = {2, 9, 12},
+    struct problem q = {.shape = {channels, 9, 12},
                         .num_images = 133,
                         .dtype = ELS_U8,
                         .num_p = 2,
                         .p = {3, 7},
                         .beta = 0.1,
                         .batch = 3};
-    enum { VALUES = 2 * 9 * 12, PIXELS = 9 * 12 };
-    static float x[3 * VALUES], all[6 * VALUES], one[VALUES], entropy[6 * PIXELS];
+    enum { PIXELS = 9 * 12, MOST = ELS_MAX_CHANNELS * PIXELS };
+    static float x[3 * MOST], all[6 * MOST], one[MOST], entropy[6 * PIXELS];
+    size_t values = (size_t)(channels * PIXELS);
     int64_t images[133];
     uint64_t state = 9;
     struct els_bank *bank = random_bank(&q, &state);
@@ -275,7 +276,7 @@ START_TEST(test_bytes_depend_on_nothing_else)
     for (int i = 0; i < 133; i++)
         images[i] = i;
     els_noise_init(&noise, ELS_NOISE_TORCH, 3);
-    els_noise_randn(&noise, x, 3 * VALUES);
+    els_noise_randn(&noise, x, 3 * values);
     for (int m = 0; m < ELS_MACHINE_COUNT; m++) {
         int num_p = els_machine_uses_p((enum els_machine)m) ? 2 : 1;
 
@@ -295,14 +296,20 @@ START_TEST(test_bytes_depend_on_nothing_else)
                 e.num_p = 1;
                 e.p = &q.p[pair / 3];
                 e.batch = 1;
-                e.x = x + pair % 3 * VALUES;
+                e.x = x + (size_t)(pair % 3) * values;
                 ck_assert_int_eq(
                     els_evaluate(&e, pool, NULL, &(struct els_answer){.x0 = one}, NULL), 0);
-                ck_assert_mem_eq(one, all + pair * VALUES, sizeof(one));
+                ck_assert_mem_eq(one, all + (size_t)pair * values, values * sizeof(*one));
                 els_pool_free(pool);
             }
     }
     els_bank_unref(bank);
+}
+
+START_TEST(test_bytes_depend_on_nothing_else)
+{
+    for (int channels = 1; channels <= ELS_MAX_CHANNELS; channels++)
+        check_bytes(channels);
 }
 END_TEST
 
