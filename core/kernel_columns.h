@@ -1,6 +1,16 @@
 /*
- * Window sums from column sums, where a pair holds one number (kernel_pair_bits.h). Every row
- * slides all column sums on, and a window runs along them.
+ * Window sums from column sums, where a pair holds one number (kernel_pair_bits.h). From one row of
+ * queries to the next every column sum gains the row that enters and loses the one that leaves; a
+ * window runs along them:
+ *
+ *            j−r       j       j+r              column sums
+ *      d=0    □  □  □  ▣  □  □  ▣ ← enters        S[j][d] += x(t,j)·y(t+dy, j+dx+d)    row t
+ *      d=1    □  □  □  ▣  □  □  ▣                 S[j][d] −= the same, P rows above
+ *       ⋮                                       window sums, running along j
+ *             ↑ leaves R                          R[d] = Σ S[j−r … j+r][d]
+ *
+ * Column sums fit int32. They are finer than D: shifted right by `shift` bits they are summed to R.
+ * Each plane has its own.
  */
 #ifndef ELS_KERNEL_COLUMNS_H
 #define ELS_KERNEL_COLUMNS_H

@@ -1,7 +1,8 @@
 /*
  * A pair of the integer sweep holds two rows: x to 16 bits at the row that enters the window and,
  * negated, at the row that leaves it; y likewise. One product is what a window gains at one column
- * when it moves on by one row (kernel_strips.h), and the first windows are filled two rows at a time. Included by kernel_prepare.h.
+ * when it moves on by one row (kernel_strips.h), and the first windows are filled two rows at a time.
+ * Included by kernel_prepare.h.
  *
  * That needs noisy images for which 16 bits are enough, as they are at high noise, where windows
  * are large: see kernel_rounding.h.

@@ -21,16 +21,16 @@ INLINE int columns_together(int n, int planes)
     return fit > COLUMNS ? COLUMNS : fit;
 }
 
-/* Groups that begin and end a block as triangles. */
+/* Bundles that begin and end a block as triangles: see FIRST and LAST. */
 INLINE int has_triangles(int n, int planes)
 {
     return n > 1 && columns_together(n, planes) == n;
 }
 
 /*
- * How a row of a block is cut into groups of queries that are taken together, and which
- * displacements k the queries b = 0, 1, … of a group take: any that `allow` names; all; or, in a
- * block's first and last group, where each displacement begins and ends one query apart,
+ * How a row of a block is cut into bundles of queries that are taken together, and which
+ * displacements k the queries b = 0, 1, … of a bundle take: any that `allow` names; all; or, in a
+ * block's first and last bundle, where each displacement begins and ends one query apart,
  *
  *     FIRST   k 0 1 2 3      LAST    k 0 1 2 3
  *       b=0     □ □ □ ■        b=0     ■ ■ ■ ■
@@ -48,7 +48,7 @@ struct cut {
     int num_segments;
     struct {
         enum shape shape;
-        int groups;
+        int bundles;
     } segment[MAX_SEGMENTS];
 };
 
@@ -285,16 +285,16 @@ static int least(int a, int b)
     return a < b ? a : b;
 }
 
-/* As many whole groups as queries j … end − 1 make; leaves the query after them. */
+/* As many whole bundles as queries j … end − 1 make; leaves the query after them. */
 static int add_segment(struct cut *cut, enum shape shape, int width, int j, int end)
 {
-    int groups = end > j ? (end - j) / width : 0;
+    int bundles = end > j ? (end - j) / width : 0;
 
-    if (groups > 0) {
+    if (bundles > 0) {
         cut->segment[cut->num_segments].shape = shape;
-        cut->segment[cut->num_segments++].groups = groups;
+        cut->segment[cut->num_segments++].bundles = bundles;
     }
-    return j + groups * width;
+    return j + bundles * width;
 }
 
 /* Do n displacements begin one query apart, the last of them first? */

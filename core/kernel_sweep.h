@@ -18,18 +18,24 @@
  * (ONE_PLANE_ERROR: low noise with a large P) there are two planes, D = high·2^bits + low.
  *
  * One block: BLOCK neighbouring displacements dx … of one run of rows; half of them but for the
- * smallest windows (half_blocks()), and with two planes, so that all fits into registers. LANES images lie side by
- * side: every box is a vector. A few neighbouring queries j … of a row are taken together, for
- * their columns see the same y, one place apart, and each y is loaded once for all:
+ * smallest windows (half_blocks()), and with two planes, so that all fits into registers. LANES
+ * images lie side by side: every box is a vector. A few neighbouring queries of a row are taken
+ * together, a bundle:
  *
- *     y          m=0   1   2   3   4   5   6        sums[j][0…3]   += x(t,j)·y[0…3]
- *                                                  sums[j+1][0…3] += x(t,j+1)·y[1…4]    …
+ *                     sources of row k, from j + dx on
+ *     query j         d=0   1   2   3
+ *           j+1             0   1   2   3              each ⟨x(i, j+b), y(k, j+b+dx+d)⟩: 16 vectors
+ *           j+2                 0   1   2   3
+ *           j+3                     0   1   2   3
+ *     y         m =   0   1   2   3   4   5   6        loaded once for all four
+ *
+ * What comes first is done for all of a bundle before the next, in registers:
  *
  *     next_windows()   R[j][d], by strips (kernel_strips.h) or column sums (kernel_columns.h)
  *     distances()      D[j][d] = R[j][d] − bias(k, j+dx+d) − floor(i,j)     (kernel_weigh.h)
  *     weigh()          s, v, u += w, w·y, w·ln w  with  w = e^D, D in nats
  *
- * and nothing but R, or column sums, goes through memory in between. Where no D of such a group is
+ * Nothing but R, or column sums, goes through memory in between. Where no D of a bundle is
  * positive, nothing is added; elsewhere what is negative counts as D = 0 and weighs e^−cut: as good
  * as nothing.
  *
@@ -44,10 +50,10 @@
  * About 500 KB for 16 images of 32×32×1, or 600 KB with pairs of rows; a block touches its sums and
  * some 10 KB per row, again and again, which stay in the first cache.
  *
- * What was measured (Zen 5, P = 15): a full group of 16 vectors takes some 115 cycles; products and
+ * What was measured (Zen 5, P = 15): a full bundle of 16 vectors takes some 115 cycles; products and
  * multiply-adds alone would take 64, all vector operations 72. Two thirds of the time go into
- * groups, the rest into what comes before them: column sums, first windows. With distances in
- * memory, and a list of those to be weighed, a group took 130; with column sums instead of strips
+ * bundles, the rest into what comes before them: column sums, first windows. With distances in
+ * memory, and a list of those to be weighed, a bundle took 130; with column sums instead of strips
  * all took a sixth longer.
  */
 #ifndef ELS_KERNEL_SWEEP_H
@@ -97,11 +103,11 @@ INLINE int sweep_some(const struct block *of, const struct row *r, struct kind v
     return 1;
 }
 
-/* Groups of `width` queries of a row, from j on; leaves the query after them. */
-INLINE int sweep_groups(const struct block *of, const struct row *r, struct kind v,
-                        enum shape shape, int width, int j, int groups, vi (*carry)[2])
+/* Bundles of `width` queries of a row, from j on; leaves the query after them. */
+INLINE int sweep_bundles(const struct block *of, const struct row *r, struct kind v,
+                         enum shape shape, int width, int j, int bundles, vi (*carry)[2])
 {
-    int end = j + groups * width;
+    int end = j + bundles * width;
 
     while (j < end) {
         while (j < end && sweep_some(of, r, v, shape, width, j, carry))
@@ -137,25 +143,25 @@ INLINE void sweep_row(const struct block *of, const struct row *r, struct kind v
 
     first_window(of, r, v, j, carry);
     for (int k = 0; k < of->cut->num_segments; k++) {
-        int groups = of->cut->segment[k].groups;
+        int bundles = of->cut->segment[k].bundles;
 
         switch (of->cut->segment[k].shape) {
         case ANY:
-            j = sweep_groups(of, r, v, ANY, width, j, groups, carry);
+            j = sweep_bundles(of, r, v, ANY, width, j, bundles, carry);
             break;
         case ALL:
-            j = sweep_groups(of, r, v, ALL, width, j, groups, carry);
+            j = sweep_bundles(of, r, v, ALL, width, j, bundles, carry);
             break;
         case FIRST:
             if (has_triangles(v.n, v.planes))
-                j = sweep_groups(of, r, v, FIRST, width, j, groups, carry);
+                j = sweep_bundles(of, r, v, FIRST, width, j, bundles, carry);
             break;
         case LAST:
             if (has_triangles(v.n, v.planes))
-                j = sweep_groups(of, r, v, LAST, width, j, groups, carry);
+                j = sweep_bundles(of, r, v, LAST, width, j, bundles, carry);
             break;
         case ONE:
-            j = sweep_groups(of, r, v, ONE, 1, j, groups, carry);
+            j = sweep_bundles(of, r, v, ONE, 1, j, bundles, carry);
             break;
         }
     }

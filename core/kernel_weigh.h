@@ -43,7 +43,7 @@ INLINE int takes(enum shape shape, int n, int b, int k)
 }
 
 /*
- * The distances of query j, number b of its group, R being its window sums. What is below the
+ * The distances of query j, number b of its bundle, R being its window sums. What is below the
  * floor, or no candidate, counts as on the floor.
  */
 INLINE void distances(const struct block *of, const struct row *r, struct kind v, enum shape shape,
