@@ -18,6 +18,8 @@ static const struct els_kernel *const kernels[] = {
     &els_kernel_avx512,
     &els_kernel_avx512vnni,
     &els_kernel_avx512lists,
+#elif defined __aarch64__
+    &els_kernel_neon,
 #endif
 };
 

@@ -133,11 +133,13 @@ extern const struct els_kernel els_kernel_avx2;       /* x86-64 builds only, as 
 extern const struct els_kernel els_kernel_avx512;     /* F, BW, DQ, VL */
 extern const struct els_kernel els_kernel_avx512vnni; /* and VNNI */
 extern const struct els_kernel els_kernel_avx512lists; /* likewise */
+extern const struct els_kernel els_kernel_neon;        /* 64-bit ARM builds only */
 /* Not to be chosen: what those leave over, and whole images, where all chains end. */
 extern const struct els_kernel els_kernel_avx2_bits, els_kernel_avx512_bits;
 extern const struct els_kernel els_kernel_avx512vnni_bits;
 extern const struct els_kernel els_kernel_avx2_is, els_kernel_avx2_es;
 extern const struct els_kernel els_kernel_avx512_is, els_kernel_avx512_es;
+extern const struct els_kernel els_kernel_neon_bits, els_kernel_neon_is;
 
 /*
  * The fastest kernel that this CPU can run, or the one that els_engine_use_kernel named, or ELS_CPU

@@ -28,8 +28,8 @@ root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
 . "$root/tests/tools.sh"
 
 TEST_PACKAGES=(
-    check jupyter-nbconvert mypy openssl python3 python3-ipykernel python3-numpy python3-pytest
-    python3-requests pyflakes3 shellcheck
+    check gcc-aarch64-linux-gnu jupyter-nbconvert libc6-dev-arm64-cross mypy openssl python3 python3-ipykernel
+    python3-numpy python3-pytest python3-requests pyflakes3 qemu-user shellcheck
 )
 RELEASE_SUITES=(--suite unit --suite golden --suite theory --suite browser)
 
