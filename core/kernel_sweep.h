@@ -180,9 +180,10 @@ INLINE void sweep_block(const struct block *block, struct kind v)
     }
 }
 
-/* Kinds of blocks become constants here; channels 0: any number. */
+/* Kinds of blocks become constants here: grey and colour without entropy, or any. */
 struct variant {
-    struct kind kind;
+    int n, planes;
+    int channels; /* and no entropy; 0: any, with or without */
     void (*sweep)(const struct block *b);
 };
 
@@ -198,12 +199,7 @@ static void sweep_colour(const struct block *b)
 
 static void sweep_any(const struct block *b)
 {
-    sweep_block(b, (struct kind){BLOCK, 1, b->s->shape.c, 0});
-}
-
-static void sweep_entropy(const struct block *b)
-{
-    sweep_block(b, (struct kind){BLOCK, 1, b->s->shape.c, 1});
+    sweep_block(b, (struct kind){BLOCK, 1, b->s->shape.c, b->s->entropy});
 }
 
 static void sweep_half_grey(const struct block *b)
@@ -218,24 +214,13 @@ static void sweep_half_colour(const struct block *b)
 
 static void sweep_half_any(const struct block *b)
 {
-    sweep_block(b, (struct kind){BLOCK / 2, 1, b->s->shape.c, 0});
+    sweep_block(b, (struct kind){BLOCK / 2, 1, b->s->shape.c, b->s->entropy});
 }
 
-static void sweep_half_entropy(const struct block *b)
-{
-    sweep_block(b, (struct kind){BLOCK / 2, 1, b->s->shape.c, 1});
-}
-
-static void sweep_2_any(const struct block *b)
+static void sweep_two_planes(const struct block *b)
 {
     if (MOST_PLANES == 2)
-        sweep_block(b, (struct kind){BLOCK / 2, 2, b->s->shape.c, 0});
-}
-
-static void sweep_2_entropy(const struct block *b)
-{
-    if (MOST_PLANES == 2)
-        sweep_block(b, (struct kind){BLOCK / 2, 2, b->s->shape.c, 1});
+        sweep_block(b, (struct kind){BLOCK / 2, 2, b->s->shape.c, b->s->entropy});
 }
 
 static void sweep_alone(const struct block *b)
@@ -248,13 +233,15 @@ static void sweep_alone(const struct block *b)
 
 /* The first that fits is taken. */
 static const struct variant variants[] = {
-    {{BLOCK, 1, 1, 0}, sweep_grey},          {{BLOCK, 1, 3, 0}, sweep_colour},
-    {{BLOCK, 1, 0, 0}, sweep_any},           {{BLOCK, 1, 0, 1}, sweep_entropy},
-    {{BLOCK / 2, 1, 1, 0}, sweep_half_grey}, {{BLOCK / 2, 1, 3, 0}, sweep_half_colour},
-    {{BLOCK / 2, 1, 0, 0}, sweep_half_any},  {{BLOCK / 2, 1, 0, 1}, sweep_half_entropy},
-    {{BLOCK / 2, 2, 0, 0}, sweep_2_any},     {{BLOCK / 2, 2, 0, 1}, sweep_2_entropy},
+    {BLOCK, 1, 1, sweep_grey},
+    {BLOCK, 1, 3, sweep_colour},
+    {BLOCK, 1, 0, sweep_any},
+    {BLOCK / 2, 1, 1, sweep_half_grey},
+    {BLOCK / 2, 1, 3, sweep_half_colour},
+    {BLOCK / 2, 1, 0, sweep_half_any},
+    {BLOCK / 2, 2, 0, sweep_two_planes},
 };
-static const struct variant alone = {{1, 0, 0, 0}, sweep_alone};
+static const struct variant alone = {1, 0, 0, sweep_alone};
 
 /*
  * Half blocks waste less where a run of queries is short, as it is at large displacements. The
@@ -272,15 +259,15 @@ static const struct variant *variant_of(const struct els_sweep *s, const struct 
 
     if (displacements(s) == 1)
         return &alone;
-    while (v->kind.n != n || v->kind.planes != head->planes || v->kind.entropy != s->entropy ||
-           (v->kind.channels && v->kind.channels != s->shape.c))
+    while (v->n != n || v->planes != head->planes ||
+           (v->channels && (v->channels != s->shape.c || s->entropy)))
         v++;
     return v;
 }
 
 static int block_of(const struct els_sweep *s, const struct query_header *head)
 {
-    return variant_of(s, head)->kind.n;
+    return variant_of(s, head)->n;
 }
 
 /* One run of rows. */
@@ -293,18 +280,18 @@ static void sweep(const struct els_sweep *s, int step, const void *query, const 
                   void *work, struct els_lanes *lanes)
 {
     const struct variant *v = variant_of(s, query);
-    const struct blocks blocks = blocks_of(s, v->kind.n);
-    int slots = blocks.count * v->kind.n;
+    const struct blocks blocks = blocks_of(s, v->n);
+    int slots = blocks.count * v->n;
     struct run run;
 
     plan_run(s, &s->rows.run[step], query, group, work, lanes, &run);
-    for (int k = 0; k < slots; k += v->kind.n) {
+    for (int k = 0; k < slots; k += v->n) {
         const struct block b = {
             .s = s,
             .head = query,
             .run = &run,
-            .cut = query_cuts(s, query) + k / v->kind.n,
-            .n = v->kind.n,
+            .cut = query_cuts(s, query) + k / v->n,
+            .n = v->n,
             .vectors = displacement_at(&blocks, k) * LANES,
             .values = displacement_at(&blocks, k) * s->shape.c * LANES,
             .reach = 2 * s->rw,
