@@ -105,36 +105,13 @@ static int usable(void)
 
 const struct els_kernel els_kernel_avx512_es = {
     .name = "avx512-es",
-    .lanes = LANES,
-    .mixes_images = 1,
-    .max_adds = TRANSLATES_ADDS,
     .usable = usable,
-    .accepts = translates_accepts,
-    .query_bytes = translates_query_bytes,
-    .group_bytes = translates_group_bytes,
-    .work_bytes = translates_work_bytes,
-    .prepare_query = translates_prepare_query,
-    .prepare_group = translates_prepare_group,
-    .begin = translates_begin,
-    .steps = translates_steps,
-    .sweep = translates_sweep,
-    .finish = translates_finish,
+    TRANSLATES_FUNCTIONS,
 };
 
 const struct els_kernel els_kernel_avx512_is = {
     .name = "avx512-is",
-    .lanes = LANES,
-    .mixes_images = 1,
-    .max_adds = IMAGES_ADDS,
     .otherwise = &els_kernel_avx512_es,
     .usable = usable,
-    .accepts = images_accepts,
-    .query_bytes = images_query_bytes,
-    .group_bytes = images_group_bytes,
-    .work_bytes = images_work_bytes,
-    .prepare_query = images_prepare_query,
-    .prepare_group = images_prepare_group,
-    .steps = images_steps,
-    .sweep = images_sweep,
-    .finish = images_finish,
+    IMAGES_FUNCTIONS,
 };

@@ -87,8 +87,8 @@ static __attribute__((noinline)) vf images_load_rest(int u8, const void *image, 
     _Alignas(sizeof(vf)) float block[LANES] = {0};
 
     for (ptrdiff_t l = 0; l < n; l++)
-        block[l] = u8 ? (float)((const uint8_t *)image)[at + l] - 127.5f
-                      : ((const float *)image)[at + l];
+        block[l] =
+            u8 ? (float)((const uint8_t *)image)[at + l] - 127.5f : ((const float *)image)[at + l];
     return v_load_float(block);
 }
 
@@ -138,7 +138,7 @@ static void images_prepare_group(const struct els_sweep *s, const int64_t *image
 
         g->image[l] = bank + (size_t)images[l] * values * (images_u8(s) ? 1 : sizeof(float));
         g->bias[l] = factor * (images_u8(s) ? images_dot(1, NULL, g->image[l], 0, n)
-                                        : images_dot(0, NULL, g->image[l], 0, n));
+                                            : images_dot(0, NULL, g->image[l], 0, n));
     }
 }
 
@@ -193,14 +193,14 @@ static int images_steps(const struct els_sweep *s)
 }
 
 /* The images' logits less the reference, which they raise if need be: [LANES], in float32. */
-static void images_relative(const struct els_sweep *s, const void *query, const struct images_group *g,
-                            struct els_lanes *lanes, float *relative)
+static void images_relative(const struct els_sweep *s, const void *query,
+                            const struct images_group *g, struct els_lanes *lanes, float *relative)
 {
     double logit[LANES], top = -INFINITY;
 
     for (int l = 0; l < g->count; l++) {
         double dot = images_u8(s) ? images_logit(s, 1, query, g->image[l])
-                              : images_logit(s, 0, query, g->image[l]);
+                                  : images_logit(s, 0, query, g->image[l]);
 
         logit[l] = dot - g->bias[l];
         top = logit[l] > top ? logit[l] : top;
@@ -258,5 +258,13 @@ static void images_finish(const struct els_sweep *s, const void *query, void *wo
             to[0] = v;
         }
 }
+
+/* What a kernel file adds to its entry. */
+#define IMAGES_FUNCTIONS                                                                           \
+    .lanes = LANES, .mixes_images = 1, .max_adds = IMAGES_ADDS, .accepts = images_accepts,         \
+    .query_bytes = images_query_bytes, .group_bytes = images_group_bytes,                          \
+    .work_bytes = images_work_bytes, .prepare_query = images_prepare_query,                        \
+    .prepare_group = images_prepare_group, .steps = images_steps, .sweep = images_sweep,           \
+    .finish = images_finish
 
 #endif

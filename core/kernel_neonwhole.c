@@ -108,17 +108,6 @@ static int usable(void)
 
 const struct els_kernel els_kernel_neon_is = {
     .name = "neon-is",
-    .lanes = LANES,
-    .mixes_images = 1,
-    .max_adds = IMAGES_ADDS,
     .usable = usable,
-    .accepts = images_accepts,
-    .query_bytes = images_query_bytes,
-    .group_bytes = images_group_bytes,
-    .work_bytes = images_work_bytes,
-    .prepare_query = images_prepare_query,
-    .prepare_group = images_prepare_group,
-    .steps = images_steps,
-    .sweep = images_sweep,
-    .finish = images_finish,
+    IMAGES_FUNCTIONS,
 };

@@ -52,7 +52,7 @@
 
 enum {
     TRANSLATES_ADDS = 1, /* float32 additions of a group to a sum */
-    TILE = 16,   /* columns whose bytes are interleaved together */
+    TILE = 16,           /* columns whose bytes are interleaved together */
 };
 
 struct translates_header {
@@ -164,7 +164,8 @@ _Static_assert(ELS_MAX_CHANNELS <= LANES / 2, "a lane for each channel");
 static void translates_prepare_query(const struct els_sweep *s, const float *x, void *query)
 {
     size_t n = translates_pixels(s), channels = (size_t)s->shape.c;
-    double *out = (double *)translates_query_x(s, query), factor = s->scale * unit_of(s) / (double)n;
+    double *out = (double *)translates_query_x(s, query),
+           factor = s->scale * unit_of(s) / (double)n;
     struct numbers *grid = (struct numbers *)out;
     struct axis rows = translates_rows(s, query), cols = translates_columns(s, query);
     struct lines lines;
@@ -223,8 +224,8 @@ static void translates_spread_bytes(const uint8_t *const *row, int at, int n, st
 }
 
 /* Row i of channel c of the group's images, in units of the bank; empty lanes repeat image 0. */
-static void translates_gather_row(const struct els_sweep *s, const int64_t *images, int count, int c, int i,
-                                  struct numbers *line)
+static void translates_gather_row(const struct els_sweep *s, const int64_t *images, int count,
+                                  int c, int i, struct numbers *line)
 {
     int w = s->shape.w;
     size_t from = (size_t)(c * s->shape.h + i) * (size_t)w, values = els_shape_values(s->shape);
@@ -286,8 +287,7 @@ static void translates_prepare_group(const struct els_sweep *s, const int64_t *i
                 z[i * pitch + j * channels + c] = to[j];
         }
         for (int j = 0; j < w; j++) {
-            const struct numbers *to =
-                transform(&rows, z + j * channels + c, pitch, &lines);
+            const struct numbers *to = transform(&rows, z + j * channels + c, pitch, &lines);
 
             for (int i = 0; i < h; i++)
                 z[i * pitch + j * channels + c] = (struct numbers){to[i].re, -to[i].im};
@@ -299,8 +299,8 @@ static void translates_prepare_group(const struct els_sweep *s, const int64_t *i
 /* ---- one query and one group ---- */
 
 /* X·Z', transformed along columns: rows of the band alone are kept, the others weigh nothing. */
-static void translates_begin(const struct els_sweep *s, const void *query, const void *group, void *work,
-                             struct els_lanes *lanes)
+static void translates_begin(const struct els_sweep *s, const void *query, const void *group,
+                             void *work, struct els_lanes *lanes)
 {
     int h = s->shape.h, w = s->shape.w, channels = s->shape.c;
     ptrdiff_t pitch = translates_z_pitch(s), grid_pitch = translates_grid_pitch(s);
@@ -337,8 +337,8 @@ static void translates_begin(const struct els_sweep *s, const void *query, const
  * The logits of a row less the reference m, [W][LANES]; returns the largest. The imaginary part is
  * that of the conjugate.
  */
-static double translates_relative(int n, const struct numbers *logit, const struct numbers *bias, double m,
-                                  float *out)
+static double translates_relative(int n, const struct numbers *logit, const struct numbers *bias,
+                                  double m, float *out)
 {
     vd first = bias->re + v_set_double(m), second = bias->im + v_set_double(m);
     vd top = v_set_double(-INFINITY);
@@ -388,8 +388,8 @@ static void translates_raise(const struct els_sweep *s, double nats, int row, vo
 }
 
 /* A row of relative logits becomes weights, which are added to the group's totals. */
-static void translates_weigh(const struct els_sweep *s, const float *relative, struct translates_header *head,
-                             struct numbers *out)
+static void translates_weigh(const struct els_sweep *s, const float *relative,
+                             struct translates_header *head, struct numbers *out)
 {
     for (int j = 0; j < s->shape.w; j++) {
         vf logit = v_max(v_load_float(relative + j * LANES), v_set(LEAST_NATS));
@@ -403,8 +403,8 @@ static void translates_weigh(const struct els_sweep *s, const float *relative, s
 }
 
 /* The translates of row displacement `row`: logits become weights, transformed along dx. */
-static void translates_sweep_row(const struct els_sweep *s, int row, const void *query, const void *group,
-                                 void *work, struct els_lanes *lanes)
+static void translates_sweep_row(const struct els_sweep *s, int row, const void *query,
+                                 const void *group, void *work, struct els_lanes *lanes)
 {
     int w = s->shape.w;
     struct translates_header *head = work;
@@ -468,8 +468,8 @@ static int translates_steps(const struct els_sweep *s)
     return s->band_to - s->band_from;
 }
 
-static void translates_sweep(const struct els_sweep *s, int step, const void *query, const void *group,
-                             void *work, struct els_lanes *lanes)
+static void translates_sweep(const struct els_sweep *s, int step, const void *query,
+                             const void *group, void *work, struct els_lanes *lanes)
 {
     const struct translates_header *head = work;
 
@@ -497,10 +497,18 @@ static void translates_finish(const struct els_sweep *s, const void *query, void
         transform_grid(&rows, &cols, grid, 1, &lines);
         for (size_t q = n; q > 0; q--) {
             sum -= step;
-            v_store_float(sum, v_join(grid[q - 1].re * v_set_double(1 / (double)n),
-                                      v_set_double(0)));
+            v_store_float(sum,
+                          v_join(grid[q - 1].re * v_set_double(1 / (double)n), v_set_double(0)));
         }
     }
 }
+
+/* What a kernel file adds to its entry. */
+#define TRANSLATES_FUNCTIONS                                                                       \
+    .lanes = LANES, .mixes_images = 1, .max_adds = TRANSLATES_ADDS, .accepts = translates_accepts, \
+    .query_bytes = translates_query_bytes, .group_bytes = translates_group_bytes,                  \
+    .work_bytes = translates_work_bytes, .prepare_query = translates_prepare_query,                \
+    .prepare_group = translates_prepare_group, .begin = translates_begin,                          \
+    .steps = translates_steps, .sweep = translates_sweep, .finish = translates_finish
 
 #endif
