@@ -26,6 +26,7 @@ struct row {
     double *m;
     int64_t *floor;
     float *sum;
+    int number; /* in its run */
 };
 
 /* One run of rows, and what fills the column sums before its first. */
@@ -37,6 +38,7 @@ struct run {
 
 /* One block: n neighbouring displacements. */
 struct block {
+    const struct block *stored; /* itself, where all of it lies in memory */
     const struct els_sweep *s;
     const struct query_header *head;
     const struct run *run;
@@ -169,15 +171,16 @@ INLINE void fill_some(const struct block *of, struct kind v, int width, int j)
     }
 }
 
-/* The column sums under the block's queries before the first row of them. */
+/*
+ * The column sums under the block's queries before the first row of them, and up to width − 1 more,
+ * which nobody reads.
+ */
 INLINE void fill_columns(const struct block *b, struct kind v)
 {
     int width = columns_together(v.n, v.planes), j = b->cut->first, end = b->cut->last + b->reach;
 
-    for (; j + width <= end; j += width)
+    for (; j < end; j += width)
         fill_some(b, v, width, j);
-    for (; j < end; j++)
-        fill_some(b, v, 1, j);
 }
 
 #endif

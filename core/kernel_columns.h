@@ -90,11 +90,12 @@ INLINE void first_window(const struct block *of, const struct row *r, struct kin
 }
 
 /* The window sums of the queries j … j+width−1; R: of query j but for its last column. */
-INLINE void next_windows(const struct block *of, const struct row *r, struct kind v, int width,
-                         int j, vi (*R)[2], vi (*windows)[BLOCK][2])
+INLINE void next_windows(const struct block *of, const struct row *r, struct kind v,
+                         enum shape shape, int width, int j, vi (*R)[2], vi (*windows)[BLOCK][2])
 {
     vi S[COLUMNS][BLOCK][2], shift = v_set_int(of->head->shift);
 
+    (void)shape;
     slide_columns(of, r, v, width, j + of->reach, S);
     UNROLL
     for (int b = 0; b < width; b++) {

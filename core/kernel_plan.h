@@ -29,8 +29,9 @@ INLINE int has_triangles(int n, int planes)
 
 /*
  * How a row of a block is cut into bundles of queries that are taken together, and which
- * displacements k the queries b = 0, 1, … of a bundle take: any that `allow` names; all; or, in a
- * block's first and last bundle, where each displacement begins and ends one query apart,
+ * displacements k the queries b = 0, 1, … of a bundle take: any that `allow` names; all; most, that
+ * is all but the last, in a block that lacks it; or, in a block's first and last bundle, where each
+ * displacement begins and ends one query apart,
  *
  *     FIRST   k 0 1 2 3      LAST    k 0 1 2 3
  *       b=0     □ □ □ ■        b=0     ■ ■ ■ ■
@@ -40,8 +41,23 @@ INLINE int has_triangles(int n, int planes)
  *
  * Queries that are left over come one by one.
  */
-enum shape { ANY, ALL, FIRST, LAST, ONE };
+enum shape { ANY, ALL, MOST, FIRST, LAST, ONE };
 enum { MAX_SEGMENTS = 6 };
+
+/* Does query b of a bundle of n displacements take displacement k, as far as the shape tells? */
+INLINE int takes(enum shape shape, int n, int b, int k)
+{
+    switch (shape) {
+    case MOST:
+        return k < n - 1;
+    case FIRST:
+        return b + k >= n - 1;
+    case LAST:
+        return b + k < n;
+    default:
+        return 1;
+    }
+}
 
 struct cut {
     int first, last; /* queries first … last − 1 take any of the block's displacements */
@@ -320,12 +336,15 @@ static void plan_cut(const struct els_sweep *s, int n, int planes, const struct 
                      struct cut *cut)
 {
     int width = columns_together(n, planes), triangles = has_triangles(n, planes), j;
-    int full_first = 0, full_last = s->shape.w; /* those that take all displacements */
+    int lacks_last = n > 1 && of[n - 1].first >= of[n - 1].last;
+    int full_first = 0, full_last = s->shape.w; /* those that take all, or most */
 
     *cut = (struct cut){.first = s->shape.w};
     for (int k = 0; k < n; k++) {
         cut->first = of[k].first < cut->first ? of[k].first : cut->first;
         cut->last = of[k].last > cut->last ? of[k].last : cut->last;
+        if (lacks_last && k == n - 1)
+            continue;
         full_first = of[k].first > full_first ? of[k].first : full_first;
         full_last = of[k].last < full_last ? of[k].last : full_last;
     }
@@ -335,7 +354,7 @@ static void plan_cut(const struct els_sweep *s, int n, int planes, const struct 
             j = add_segment(cut, FIRST, width, j, j + width);
         if (j < full_first)
             j = add_segment(cut, ANY, width, j, least(full_first + width - 1, cut->last));
-        j = add_segment(cut, ALL, width, j, full_last);
+        j = add_segment(cut, lacks_last ? MOST : ALL, width, j, full_last);
         if (triangles && end_apart(n, cut->last, of) && j + width == cut->last)
             j = add_segment(cut, LAST, width, j, cut->last);
     }

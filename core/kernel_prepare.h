@@ -25,6 +25,7 @@ struct terms {
 enum {
     MAX_VALUES = 32768,              /* of a window: int32 holds the sum of its squares */
     MAX_ROWS = 2 * ELS_MAX_SIDE - 1, /* of a window */
+    KEPT_VALUES = 4096,              /* by blocks abreast: 16 KB, a third of the first cache */
     ROWS_AHEAD = 16,                 /* of the bank are asked for, since its images lie far apart */
 };
 
@@ -143,30 +144,35 @@ static const int32_t *group_squares(const struct els_sweep *s, const void *group
     return (const int32_t *)group_centres(s, group) + sizes_of(s).centre_values;
 }
 
+/* Column sums of one block; some more are filled than are needed. */
 static size_t column_values(const struct els_sweep *s)
 {
-    return (size_t)(s->shape.w + 2 * s->rw) * BLOCK * LANES;
+    return (size_t)(s->shape.w + 2 * s->rw + COLUMNS) * BLOCK * LANES;
 }
 
-static size_t window_values(const struct els_sweep *s)
+/* What blocks keep from row to row: the largest block, and what lies abreast. */
+static size_t kept_values(const struct els_sweep *s)
 {
-    return HAS_WINDOWS * (size_t)s->shape.w * BLOCK * LANES;
+    size_t block = HAS_WINDOWS ? (size_t)s->shape.w * BLOCK * LANES : column_values(s);
+
+    return block + KEPT_VALUES;
 }
 
 static size_t work_bytes(const struct els_sweep *s)
 {
-    return (column_values(s) + window_values(s) + 2 * sizes_of(s).pixel_values) * sizeof(int32_t);
+    return (HAS_WINDOWS * column_values(s) + kept_values(s) + 2 * sizes_of(s).pixel_values) *
+           sizeof(int32_t);
 }
 
-static int32_t *work_windows(const struct els_sweep *s, void *work)
+static int32_t *work_kept(const struct els_sweep *s, void *work)
 {
-    return (int32_t *)work + column_values(s);
+    return (int32_t *)work + HAS_WINDOWS * column_values(s);
 }
 
 /* The biases of plane p, behind a margin. */
 static const int32_t *work_biases(const struct els_sweep *s, const void *work, int p)
 {
-    return (const int32_t *)work + column_values(s) + window_values(s) +
+    return (const int32_t *)work + HAS_WINDOWS * column_values(s) + kept_values(s) +
            (size_t)p * sizes_of(s).pixel_values + BLOCK * LANES;
 }
 

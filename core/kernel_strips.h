@@ -73,8 +73,8 @@ INLINE void first_window(const struct block *of, const struct row *r, struct kin
 }
 
 /* The window sums of the queries j … j+width−1; H: the strip of the query before them. */
-INLINE void next_windows(const struct block *of, const struct row *r, struct kind v, int width,
-                         int j, vi (*H)[2], vi (*windows)[BLOCK][2])
+INLINE void next_windows(const struct block *of, const struct row *r, struct kind v,
+                         enum shape shape, int width, int j, vi (*H)[2], vi (*windows)[BLOCK][2])
 {
     int32_t *window = anchored(of->window + (ptrdiff_t)j * (v.n * LANES));
     const struct terms out = {.x = {{r->in.x[0][0] + of->negated}}, .y = {r->in.y[0]}};
@@ -88,7 +88,11 @@ INLINE void next_windows(const struct block *of, const struct row *r, struct kin
     for (int b = 0; b < width; b++) {
         UNROLL
         for (int k = 0; k < v.n; k++) {
+            if (shape != FIRST && !takes(shape, v.n, b, k))
+                continue; /* nor does any later query */
             H[k][0] = v_add_int(H[k][0], S[b][k][0]);
+            if (!takes(shape, v.n, b, k))
+                continue;
             windows[b][k][0] = v_add_int(H[k][0], v_load(window + (b * v.n + k) * LANES));
             v_store(window + (b * v.n + k) * LANES, windows[b][k][0]);
         }

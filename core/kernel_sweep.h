@@ -45,16 +45,21 @@
  *   group  pairs int32 [y_rows()][W + 2rw + 2·BLOCK][C][L]: a margin each side, since a block may
  *          reach beyond the image; centres float [H][W][C][L]: u − 127.5; squares int32 [H][W][L]:
  *          Σ_Ω (2u − 255)²
- *   work   column sums int32 [W + 2rw][planes][BLOCK][L]; for strips, windows int32 [W][BLOCK][L];
- *          biases int32 [planes][H][W][L]
- * About 500 KB for 16 images of 32×32×1, or 600 KB with pairs of rows; a block touches its sums and
- * some 10 KB per row, again and again, which stay in the first cache.
+ *   work   for strips, column sums int32 [W + 2rw][n][L] of one block; what blocks keep from row to
+ *          row, windows int32 [W][n][L] or column sums [W + 2rw][planes][n][L], each from the first
+ *          that it touches; biases int32 [planes][H][W][L]
+ * About 500 KB for 16 images of 32×32×1, or 600 KB with pairs of rows: it lies in the second cache.
+ * In the first are a row, some 10 KB, and what a few blocks keep, swept abreast (struct abreast):
  *
- * What was measured (Zen 5, P = 15): a full bundle of 16 vectors takes some 115 cycles; products and
- * multiply-adds alone would take 64, all vector operations 72. Two thirds of the time go into
- * bundles, the rest into what comes before them: column sums, first windows. With distances in
- * memory, and a list of those to be weighed, a bundle took 130; with column sums instead of strips
- * all took a sixth longer.
+ *     row i     block −9 … −6    −5 … −2    −1 … 1     then row i + 1 for all of them
+ *
+ * What was measured (Zen 5, P = 15): a full bundle of 16 vectors takes some 90 cycles; products and
+ * multiply-adds alone would take 64, all vector operations 72. Seven tenths of a sweep go into
+ * bundles, the rest into what comes before them: column sums, first windows. Block by block, not
+ * abreast, each row's data came from the second cache once per block, and a bundle took 115 cycles;
+ * with distances in memory, and a list of those to be weighed, 130. With column sums instead of
+ * strips all took a sixth longer. Neither fewer instructions in a bundle (biases in the strips, one
+ * test for all) nor blocks of their own for queries at the edges were faster.
  */
 #ifndef ELS_KERNEL_SWEEP_H
 #define ELS_KERNEL_SWEEP_H
@@ -75,6 +80,29 @@
 
 /* ---- one block ---- */
 
+/* Row i of the block's run, where its block stands. */
+INLINE struct row row_at(const struct block *b, int i)
+{
+    struct row r = b->run->row[i];
+
+    r.in = terms_at(b, r.in);
+    r.bias[0] += b->vectors;
+    r.bias[1] += b->vectors;
+    r.centre += b->values;
+    r.number = i;
+    return r;
+}
+
+/* Raises the floors of queries j … j+width−1 of row i, and adds their weights. */
+static __attribute__((noinline)) void settle_some(const struct block *b, int i, int planes,
+                                                  int width, int j)
+{
+    const struct row r = row_at(b, i);
+
+    for (int end = j + width; j < end; j++)
+        settle(b, &r, planes, j);
+}
+
 /*
  * Queries j … j+width−1 of a row; `carry` is what first_window() or next_windows() left for the
  * next. False where a floor is to be raised first.
@@ -84,7 +112,7 @@ INLINE int sweep_some(const struct block *of, const struct row *r, struct kind v
 {
     vi windows[COLUMNS][BLOCK][2], d[COLUMNS][BLOCK], most = v_set_int(0);
 
-    next_windows(of, r, v, width, j, carry, windows);
+    next_windows(of, r, v, shape, width, j, carry, windows);
     UNROLL
     for (int b = 0; b < width; b++) {
         distances(of, r, v, shape, b, j + b, windows[b], d[b]);
@@ -113,27 +141,11 @@ INLINE int sweep_bundles(const struct block *of, const struct row *r, struct kin
         while (j < end && sweep_some(of, r, v, shape, width, j, carry))
             j += width;
         if (j < end) {
-            const struct block same = *of; /* the originals stay in registers */
-            const struct row its = *r;
-
-            for (int b = 0; b < width; b++)
-                settle(&same, &its, v.planes, j + b);
+            settle_some(of->stored, r->number, v.planes, width, j);
             j += width;
         }
     }
     return j;
-}
-
-/* Row i of the block's run, where its block stands. */
-INLINE struct row row_at(const struct block *b, int i)
-{
-    struct row r = b->run->row[i];
-
-    r.in = terms_at(b, r.in);
-    r.bias[0] += b->vectors;
-    r.bias[1] += b->vectors;
-    r.centre += b->values;
-    return r;
 }
 
 INLINE void sweep_row(const struct block *of, const struct row *r, struct kind v)
@@ -152,6 +164,10 @@ INLINE void sweep_row(const struct block *of, const struct row *r, struct kind v
         case ALL:
             j = sweep_bundles(of, r, v, ALL, width, j, bundles, carry);
             break;
+        case MOST:
+            if (v.n > 1)
+                j = sweep_bundles(of, r, v, MOST, width, j, bundles, carry);
+            break;
         case FIRST:
             if (has_triangles(v.n, v.planes))
                 j = sweep_bundles(of, r, v, FIRST, width, j, bundles, carry);
@@ -167,68 +183,73 @@ INLINE void sweep_row(const struct block *of, const struct row *r, struct kind v
     }
 }
 
-INLINE void sweep_block(const struct block *block, struct kind v)
+/* Blocks of one run, abreast: each row is swept for all of them before the next. */
+INLINE void sweep_blocks(const struct block *blocks, int count, struct kind v)
 {
-    const struct block of = *block; /* which no store can change */
+    for (int k = 0; k < count; k++) {
+        const struct block of = blocks[k];
 
-    fill_columns(&of, v);
-    fill_windows(&of, v.n);
-    for (int i = 0; i < of.run->count; i++) {
-        const struct row r = row_at(&of, i);
-
-        sweep_row(&of, &r, v);
+        fill_columns(&of, v);
+        fill_windows(&of, v.n);
     }
+    for (int i = 0; i < blocks->run->count; i++)
+        for (int k = 0; k < count; k++) {
+            const struct block of = blocks[k]; /* which no store can change */
+            const struct row r = row_at(&of, i);
+
+            sweep_row(&of, &r, v);
+        }
 }
 
 /* Kinds of blocks become constants here: grey and colour without entropy, or any. */
 struct variant {
     int n, planes;
     int channels; /* and no entropy; 0: any, with or without */
-    void (*sweep)(const struct block *b);
+    void (*sweep)(const struct block *blocks, int count);
 };
 
-static void sweep_grey(const struct block *b)
+static void sweep_grey(const struct block *b, int count)
 {
-    sweep_block(b, (struct kind){BLOCK, 1, 1, 0});
+    sweep_blocks(b, count, (struct kind){BLOCK, 1, 1, 0});
 }
 
-static void sweep_colour(const struct block *b)
+static void sweep_colour(const struct block *b, int count)
 {
-    sweep_block(b, (struct kind){BLOCK, 1, 3, 0});
+    sweep_blocks(b, count, (struct kind){BLOCK, 1, 3, 0});
 }
 
-static void sweep_any(const struct block *b)
+static void sweep_any(const struct block *b, int count)
 {
-    sweep_block(b, (struct kind){BLOCK, 1, b->s->shape.c, b->s->entropy});
+    sweep_blocks(b, count, (struct kind){BLOCK, 1, b->s->shape.c, b->s->entropy});
 }
 
-static void sweep_half_grey(const struct block *b)
+static void sweep_half_grey(const struct block *b, int count)
 {
-    sweep_block(b, (struct kind){BLOCK / 2, 1, 1, 0});
+    sweep_blocks(b, count, (struct kind){BLOCK / 2, 1, 1, 0});
 }
 
-static void sweep_half_colour(const struct block *b)
+static void sweep_half_colour(const struct block *b, int count)
 {
-    sweep_block(b, (struct kind){BLOCK / 2, 1, 3, 0});
+    sweep_blocks(b, count, (struct kind){BLOCK / 2, 1, 3, 0});
 }
 
-static void sweep_half_any(const struct block *b)
+static void sweep_half_any(const struct block *b, int count)
 {
-    sweep_block(b, (struct kind){BLOCK / 2, 1, b->s->shape.c, b->s->entropy});
+    sweep_blocks(b, count, (struct kind){BLOCK / 2, 1, b->s->shape.c, b->s->entropy});
 }
 
-static void sweep_two_planes(const struct block *b)
+static void sweep_two_planes(const struct block *b, int count)
 {
     if (MOST_PLANES == 2)
-        sweep_block(b, (struct kind){BLOCK / 2, 2, b->s->shape.c, b->s->entropy});
+        sweep_blocks(b, count, (struct kind){BLOCK / 2, 2, b->s->shape.c, b->s->entropy});
 }
 
-static void sweep_alone(const struct block *b)
+static void sweep_alone(const struct block *b, int count)
 {
     if (b->head->planes == 1)
-        sweep_block(b, (struct kind){1, 1, b->s->shape.c, b->s->entropy});
+        sweep_blocks(b, count, (struct kind){1, 1, b->s->shape.c, b->s->entropy});
     else if (MOST_PLANES == 2)
-        sweep_block(b, (struct kind){1, 2, b->s->shape.c, b->s->entropy});
+        sweep_blocks(b, count, (struct kind){1, 2, b->s->shape.c, b->s->entropy});
 }
 
 /* The first that fits is taken. */
@@ -270,7 +291,60 @@ static int block_of(const struct els_sweep *s, const struct query_header *head)
     return variant_of(s, head)->n;
 }
 
-/* One run of rows. */
+/* ---- blocks abreast ---- */
+
+/*
+ * A row's pairs, biases, centres and sums come from the second cache. Blocks that keep little from
+ * row to row are swept abreast, so that a row comes once for all of them: as many as keep
+ * KEPT_VALUES together, or one that keeps more.
+ */
+enum { MOST_ABREAST = 16 };
+
+struct abreast {
+    int count;
+    size_t kept; /* by these blocks; */
+    size_t end;  /* it lies before here in `kept` of work */
+    struct block block[MOST_ABREAST];
+};
+
+static void sweep_abreast(const struct variant *v, struct abreast *a)
+{
+    if (a->count > 0)
+        v->sweep(a->block, a->count);
+    a->count = 0;
+    a->kept = 0;
+    a->end = 0;
+}
+
+/* Adds a block, `of` but for what is its own: its first displacement dx, and slot. */
+static void add_abreast(const struct variant *v, const struct block *of, const struct cut *cut,
+                        int dx, int slot, struct abreast *a)
+{
+    size_t each = (size_t)(of->n * of->head->planes * LANES); /* query, or column */
+    int ends = HAS_WINDOWS ? cut->last : cut->last + of->reach;
+    size_t before = (size_t)cut->first * each, kept = (size_t)ends * each - before, at;
+    struct block *b;
+
+    if (a->count == MOST_ABREAST || a->kept + kept > KEPT_VALUES)
+        sweep_abreast(v, a);
+    at =
+        a->end > before ? a->end - before : 0; /* of query 0; nothing before the first is touched */
+    b = a->block + a->count++;
+    *b = *of;
+    b->stored = b;
+    b->cut = cut;
+    b->vectors = dx * LANES;
+    b->values = dx * of->s->shape.c * LANES;
+    b->allow += slot;
+    b->window += at;
+    if (!HAS_WINDOWS)
+        b->column = b->window;
+    a->kept += kept;
+    a->end = at + before + kept;
+}
+
+/* ---- one run of rows ---- */
+
 static int steps(const struct els_sweep *s)
 {
     return s->rows.count;
@@ -281,31 +355,32 @@ static void sweep(const struct els_sweep *s, int step, const void *query, const 
 {
     const struct variant *v = variant_of(s, query);
     const struct blocks blocks = blocks_of(s, v->n);
-    int slots = blocks.count * v->n;
     struct run run;
+    const struct block of = {
+        .s = s,
+        .head = query,
+        .run = &run,
+        .n = v->n,
+        .reach = 2 * s->rw,
+        .sums = s->slots * LANES,
+        .negated = 2 * sizes_of(s).x_values,
+        .column = work,
+        .window = work_kept(s, work),
+        .allow = query_allowed(s, query),
+        .slots = blocks.count * v->n,
+    };
+    struct abreast a;
 
     plan_run(s, &s->rows.run[step], query, group, work, lanes, &run);
-    for (int k = 0; k < slots; k += v->n) {
-        const struct block b = {
-            .s = s,
-            .head = query,
-            .run = &run,
-            .cut = query_cuts(s, query) + k / v->n,
-            .n = v->n,
-            .vectors = displacement_at(&blocks, k) * LANES,
-            .values = displacement_at(&blocks, k) * s->shape.c * LANES,
-            .reach = 2 * s->rw,
-            .sums = s->slots * LANES,
-            .negated = 2 * sizes_of(s).x_values,
-            .column = work,
-            .window = work_windows(s, work),
-            .allow = query_allowed(s, query) + k,
-            .slots = slots,
-        };
+    a.count = 0;
+    sweep_abreast(v, &a);
+    for (int k = 0; k < blocks.count; k++) {
+        const struct cut *cut = query_cuts(s, query) + k;
 
-        if (b.cut->num_segments > 0)
-            v->sweep(&b);
+        if (cut->num_segments > 0)
+            add_abreast(v, &of, cut, displacement_at(&blocks, k * v->n), k * v->n, &a);
     }
+    sweep_abreast(v, &a);
 }
 
 /* ---- the peak, for els bench ---- */

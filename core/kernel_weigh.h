@@ -37,11 +37,6 @@ INLINE void load_floor(const struct block *b, const struct row *r, int planes, i
         floor[1] = v_set_int((int32_t)(f - high * ((int64_t)1 << b->head->bits)));
 }
 
-INLINE int takes(enum shape shape, int n, int b, int k)
-{
-    return shape == FIRST ? b + k >= n - 1 : shape == LAST ? b + k < n : 1;
-}
-
 /*
  * The distances of query j, number b of its bundle, R being its window sums. What is below the
  * floor, or no candidate, counts as on the floor.
