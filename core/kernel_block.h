@@ -45,11 +45,14 @@ struct block {
     int n;
     ptrdiff_t vectors, values; /* from displacement 0 to the block's first: of [L], of [C][L] */
     const struct cut *cut;
-    int reach;            /* 2·rw: a window's last column − its first */
-    int sums;             /* floats of one query in sum */
-    size_t negated;       /* from x to −x, see kernel_pair_rows.h */
-    int32_t *column;      /* column sums [W + 2rw][planes][n][L] */
-    int32_t *window;      /* window sums [W][n][L], see kernel_strips.h */
+    int reach;      /* 2·rw: a window's last column − its first */
+    int sums;       /* floats of one query in sum */
+    size_t negated; /* from x to −x, see kernel_pair_rows.h */
+    /*
+     * Column sums [W + 2rw][planes][n][L], and for strips window sums [W][n][L]. What is kept from
+     * row to row lies packed with that of others: only from cut->first on it is this block's.
+     */
+    int32_t *column, *window;
     const int32_t *allow; /* [W][slots]: −1 where query j takes displacement k, else 0 */
     int slots;
 };
@@ -173,7 +176,7 @@ INLINE void fill_some(const struct block *of, struct kind v, int width, int j)
 
 /*
  * The column sums under the block's queries before the first row of them, and up to width − 1 more,
- * which nobody reads.
+ * which nobody reads: the block abreast that is filled next lies there.
  */
 INLINE void fill_columns(const struct block *b, struct kind v)
 {

@@ -25,7 +25,7 @@ struct terms {
 enum {
     MAX_VALUES = 32768,              /* of a window: int32 holds the sum of its squares */
     MAX_ROWS = 2 * ELS_MAX_SIDE - 1, /* of a window */
-    KEPT_VALUES = 4096,              /* by blocks abreast: 16 KB, a third of the first cache */
+    KEPT_VALUES = 4096,              /* by blocks abreast: 16 KB of the first cache */
     ROWS_AHEAD = 16,                 /* of the bank are asked for, since its images lie far apart */
 };
 
@@ -150,7 +150,10 @@ static size_t column_values(const struct els_sweep *s)
     return (size_t)(s->shape.w + 2 * s->rw + COLUMNS) * BLOCK * LANES;
 }
 
-/* What blocks keep from row to row: the largest block, and what lies abreast. */
+/*
+ * What blocks keep from row to row. The first abreast lies where its own queries are, behind a gap;
+ * the others follow it.
+ */
 static size_t kept_values(const struct els_sweep *s)
 {
     size_t block = HAS_WINDOWS ? (size_t)s->shape.w * BLOCK * LANES : column_values(s);

@@ -89,7 +89,7 @@ INLINE void next_windows(const struct block *of, const struct row *r, struct kin
         UNROLL
         for (int k = 0; k < v.n; k++) {
             if (shape != FIRST && !takes(shape, v.n, b, k))
-                continue; /* nor does any later query */
+                continue; /* nor will a later query: ANY and ONE compute it, but `allow` hides it */
             H[k][0] = v_add_int(H[k][0], S[b][k][0]);
             if (!takes(shape, v.n, b, k))
                 continue;

@@ -183,7 +183,10 @@ INLINE void sweep_row(const struct block *of, const struct row *r, struct kind v
     }
 }
 
-/* Blocks of one run, abreast: each row is swept for all of them before the next. */
+/*
+ * Blocks of one run, abreast: each row is swept for all of them before the next. They are filled in
+ * order, since fill_columns() reaches into what the next one keeps.
+ */
 INLINE void sweep_blocks(const struct block *blocks, int count, struct kind v)
 {
     for (int k = 0; k < count; k++) {
@@ -295,8 +298,8 @@ static int block_of(const struct els_sweep *s, const struct query_header *head)
 
 /*
  * A row's pairs, biases, centres and sums come from the second cache. Blocks that keep little from
- * row to row are swept abreast, so that a row comes once for all of them: as many as keep
- * KEPT_VALUES together, or one that keeps more.
+ * row to row are swept abreast, so that a row comes once for all of them: up to
+ * MOST_ABREAST that keep KEPT_VALUES together, or one that keeps more.
  */
 enum { MOST_ABREAST = 16 };
 
@@ -327,8 +330,8 @@ static void add_abreast(const struct variant *v, const struct block *of, const s
 
     if (a->count == MOST_ABREAST || a->kept + kept > KEPT_VALUES)
         sweep_abreast(v, a);
-    at =
-        a->end > before ? a->end - before : 0; /* of query 0; nothing before the first is touched */
+    /* Where query 0 would lie: nothing before the first is touched. */
+    at = a->end > before ? a->end - before : 0;
     b = a->block + a->count++;
     *b = *of;
     b->stored = b;

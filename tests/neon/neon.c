@@ -112,7 +112,8 @@ static double difference(const struct machine_case *m, int p, double beta, const
 
 int main(void)
 {
-    const struct els_shape shapes[] = {{1, 12, 12}, {3, 9, 14}, {2, 5, 3}, {4, 7, 8}, {1, 1, 1}};
+    const struct els_shape shapes[] = {{1, 12, 12}, {3, 9, 14}, {2, 5, 3},
+                                       {4, 7, 8},   {1, 1, 1},  {1, 5, 32}};
     const double betas[] = {.02, .3, .95};
     const int sizes[] = {1, 3, 5, 7, 11, 17};
     int cases = 0, failed = 0;
