@@ -243,9 +243,12 @@ static struct taken check_kernels(struct domain domain, double allowed)
 
 START_TEST(test_kernel_keeps_to_its_buffers)
 {
-    struct domain domain = {CASES, {ELS_MACHINE_LS, ELS_MACHINE_ELS, ELS_MACHINE_BBELS},
-                            3,     {0.01, 0.1, 0.4, 0.9},
-                            NULL,  0};
+    struct domain domain = {
+        .cases = CASES,
+        .machines = {ELS_MACHINE_LS, ELS_MACHINE_ELS, ELS_MACHINE_BBELS},
+        .num_machines = 3,
+        .betas = {0.01, 0.1, 0.4, 0.9},
+    };
 
     ck_assert_int_ge(check_kernels(domain, 1e-4).name, domain.cases / 5);
 }
@@ -254,9 +257,12 @@ END_TEST
 /* Where 16 bits of the noisy image are enough. */
 START_TEST(test_kernel_keeps_to_its_buffers_at_high_noise)
 {
-    struct domain domain = {CASES / 2, {ELS_MACHINE_LS, ELS_MACHINE_ELS, ELS_MACHINE_BBELS},
-                            3,         {0.9, 0.96, 0.98, 0.995},
-                            NULL,      0};
+    struct domain domain = {
+        .cases = CASES / 2,
+        .machines = {ELS_MACHINE_LS, ELS_MACHINE_ELS, ELS_MACHINE_BBELS},
+        .num_machines = 3,
+        .betas = {0.9, 0.96, 0.98, 0.995},
+    };
 
     ck_assert_int_ge(check_kernels(domain, 1e-4).itself, domain.cases / 5);
 }
@@ -287,7 +293,11 @@ END_TEST
 START_TEST(test_kernel_of_whole_images_keeps_to_its_buffers)
 {
     struct domain domain = {
-        CASES / 4, {ELS_MACHINE_IS, ELS_MACHINE_ES}, 2, {0.01, 0.1, 0.4, 0.9}, NULL, 0};
+        .cases = CASES / 4,
+        .machines = {ELS_MACHINE_IS, ELS_MACHINE_ES},
+        .num_machines = 2,
+        .betas = {0.01, 0.1, 0.4, 0.9},
+    };
 
     check_kernels(domain, 2e-6);
 }
