@@ -1,40 +1,14 @@
 /*
- * The reverse process (DDIM and DDPM) over any score machine. One thread owns a sampler and calls its step; the
- * engine spreads the step over the pool.
- *
- * Always holds: x is x_t of step `next` for every image, and only a step that succeeded changes it, so a cancelled
- * step can be run again and gives the same bytes.
+ * A sampler's beginning, its end and what it tells of itself; its steps are in sampler_step.c. One thread owns a
+ * sampler.
  */
-#include "sampler.h"
+#include "sampler_internal.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "mem.h"
-
-struct els_sampler {
-    struct els_bank *bank;
-    int64_t *images; /* the selection */
-    int64_t num_bank_images;
-    enum els_machine machine;
-    enum els_candidates candidates;
-    enum els_sampler_kind kind;
-    double tolerance;
-    struct els_shape shape;
-    int64_t num_images;
-    int n;         /* num_inference_steps */
-    int num_steps; /* S */
-    int next;
-    double *alpha_bar;       /* [n+1] */
-    double *beta;            /* [n+1] */
-    int *p;                  /* [n+1]; 0 for is and es */
-    struct els_noise *noise; /* [num_images], as x_T left them */
-    float *x, *x0;           /* [num_images,C,H,W] */
-    float *entropy;          /* [num_images,H,W] or NULL */
-    float *z;                /* [C,H,W], DDPM only */
-    double certified_error;
-};
 
 void els_sample_spec_init(struct els_sample_spec *spec)
 {
@@ -249,7 +223,7 @@ struct els_sampler *els_sampler_free(struct els_sampler *s)
     return NULL;
 }
 
-/* ---- stepping ---- */
+/* ---- where it stands ---- */
 
 int els_sampler_num_steps(const struct els_sampler *s)
 {
@@ -274,71 +248,6 @@ struct els_step_info els_sampler_step_info(const struct els_sampler *s, int step
         .beta = s->beta[i],
         .p = s->p[i],
     };
-}
-
-/* x_{i−1} from x_i and x̂0, one image (eq. 3: ε = (x − a·x̂0)/σ). */
-static void reverse(struct els_sampler *s, int i, int64_t k)
-{
-    size_t values = els_shape_values(s->shape);
-    float *x = s->x + (size_t)k * values;
-    const float *x0 = s->x0 + (size_t)k * values;
-    double a = sqrt(s->alpha_bar[i]), sigma = sqrt(s->beta[i]);
-    double a_next = sqrt(s->alpha_bar[i - 1]), variance = 0, along;
-
-    if (s->kind == ELS_DDPM) {
-        variance = s->beta[i - 1] / s->beta[i] * (1.0 - s->alpha_bar[i] / s->alpha_bar[i - 1]);
-        els_noise_randn(&s->noise[k], s->z, values);
-    }
-    along = sqrt(fmax(0.0, s->beta[i - 1] - variance));
-    for (size_t q = 0; q < values; q++) {
-        double epsilon = ((double)x[q] - a * (double)x0[q]) / sigma;
-        double next = a_next * (double)x0[q] + along * epsilon;
-
-        if (s->kind == ELS_DDPM)
-            next += sqrt(variance) * (double)s->z[q];
-        x[q] = (float)next;
-    }
-}
-
-struct els_evaluation els_sampler_evaluation(const struct els_sampler *s)
-{
-    struct els_step_info info = els_sampler_step_info(s, s->next);
-
-    return (struct els_evaluation){
-        .bank = s->bank,
-        .images = s->images,
-        .num_images = s->num_bank_images,
-        .machine = s->machine,
-        .candidates = s->candidates,
-        .num_p = 1,
-        .p = &s->p[info.index],
-        .alpha_bar = info.alpha_bar,
-        .beta = info.beta,
-        .tolerance = s->tolerance,
-        .batch = s->num_images,
-        .x = s->x,
-    };
-}
-
-int els_sampler_step(struct els_sampler *s, struct els_pool *pool, const struct els_watch *watch,
-                     struct els_error *err)
-{
-    struct els_evaluation e;
-    struct els_answer answer = {.x0 = s->x0, .entropy = s->entropy};
-    int index, r;
-
-    if (s->next >= s->num_steps)
-        return els_fail(err, ELS_EINVAL, NULL, "All %d steps have run.", s->num_steps);
-    index = els_sampler_step_info(s, s->next).index;
-    e = els_sampler_evaluation(s);
-    r = els_evaluate(&e, pool, watch, &answer, err);
-    if (r < 0)
-        return r;
-    for (int64_t k = 0; k < s->num_images; k++)
-        reverse(s, index, k);
-    s->certified_error = fmax(s->certified_error, answer.certified_error);
-    s->next++;
-    return 0;
 }
 
 const float *els_sampler_x(const struct els_sampler *s)

@@ -203,6 +203,194 @@ START_TEST(test_cancelled_step_can_be_run_again)
 }
 END_TEST
 
+/* ---- several at once ---- */
+
+enum { SIDE_BY_SIDE = 3, MOST_IMAGES = 3 };
+
+/* x̂0, x and entropy of every step of one sampler, one behind the other. */
+struct story {
+    float values[20][3 * MOST_IMAGES * 32 * 32];
+    size_t n[20];
+};
+
+static void tell(struct story *story, const struct els_sampler *s, int64_t num_images, size_t values)
+{
+    int step = els_sampler_next(s) - 1;
+    size_t n = (size_t)num_images * values;
+
+    ck_assert_uint_le(3 * n, sizeof(story->values[0]) / sizeof(float));
+    memcpy(story->values[step], els_sampler_x0(s), n * sizeof(float));
+    memcpy(story->values[step] + n, els_sampler_x(s), n * sizeof(float));
+    if (els_sampler_entropy(s))
+        memcpy(story->values[step] + 2 * n, els_sampler_entropy(s), n * sizeof(float));
+    story->n[step] = els_sampler_entropy(s) ? 3 * n : 2 * n;
+}
+
+/* Seeds, numbers of images and kinds that differ; the rest is the same. */
+static void vary(struct els_sample_spec *spec, int i)
+{
+    spec->seed = 5 + 1000 * (uint64_t)i;
+    spec->num_images = 1 + i % MOST_IMAGES;
+    spec->sampler = i == 1 ? ELS_DDPM : ELS_DDIM;
+}
+
+/* Every step of every sampler, all steps together, against the same samplers one by one. */
+static void compare_with_alone(const struct els_sample_spec *all, int threads)
+{
+    static struct story alone, together[SIDE_BY_SIDE];
+    size_t values = els_shape_values(els_bank_info(all->bank)->shape);
+    struct els_sampler *s[SIDE_BY_SIDE] = {NULL};
+    struct els_sample_spec spec = *all;
+    struct els_pool *pool = NULL;
+    struct els_error err = {0};
+
+    ck_assert_int_eq(els_pool_new(&pool, threads), 0);
+    for (int i = 0; i < SIDE_BY_SIDE; i++) {
+        vary(&spec, i);
+        ck_assert_msg(els_sampler_new(&s[i], &spec, &err) == 0, "%s", err.message);
+    }
+    while (els_samplers_alike(s[0], s[1]) && els_samplers_alike(s[0], s[2])) {
+        ck_assert_msg(els_samplers_step(s, SIDE_BY_SIDE, pool, NULL, &err) == 0, "%s", err.message);
+        for (int i = 0; i < SIDE_BY_SIDE; i++) {
+            vary(&spec, i);
+            tell(&together[i], s[i], spec.num_images, values);
+        }
+    }
+    for (int i = 0; i < SIDE_BY_SIDE; i++) {
+        ck_assert_int_eq(els_sampler_next(s[i]), els_sampler_num_steps(s[i]));
+        els_sampler_free(s[i]);
+        vary(&spec, i);
+        ck_assert_int_eq(els_sampler_new(&s[i], &spec, NULL), 0);
+        while (els_sampler_next(s[i]) < els_sampler_num_steps(s[i])) {
+            int step = els_sampler_next(s[i]);
+
+            ck_assert_int_eq(els_sampler_step(s[i], NULL, NULL, NULL), 0);
+            tell(&alone, s[i], spec.num_images, values);
+            ck_assert_uint_eq(alone.n[step], together[i].n[step]);
+            ck_assert_msg(memcmp(alone.values[step], together[i].values[step], alone.n[step] * sizeof(float)) == 0,
+                          "sampler %d, step %d, %d threads", i, step, threads);
+        }
+        els_sampler_free(s[i]);
+    }
+    els_pool_free(pool);
+}
+
+START_TEST(test_together_as_alone)
+{
+    static const char *const scales[] = {"mnist-resnet-zeros", "3"};
+    struct els_bank *bank = NULL;
+    struct els_sample_spec spec;
+
+    ck_assert_int_eq(els_bank_open(&bank, "digits", NULL), 0);
+    for (int i = 0; i < 4; i++) {
+        els_sample_spec_init(&spec);
+        spec.machine = i == 2 ? ELS_MACHINE_ES : i == 3 ? ELS_MACHINE_ELS : ELS_MACHINE_BBELS;
+        spec.selection.max_samples = 70; /* no multiple of any kernel's lanes */
+        spec.entropy = i == 1;
+        spec.num_inference_steps = 8;
+        spec.bank = bank;
+        ck_assert_int_eq(els_scales_parse(&spec.scales, scales[i % 2], NULL), 0);
+        compare_with_alone(&spec, 1 + i % 2);
+        els_scales_deinit(&spec.scales);
+    }
+    els_bank_unref(bank);
+}
+END_TEST
+
+static struct els_sampler *make(const struct els_sample_spec *spec)
+{
+    struct els_sampler *s = NULL;
+    struct els_error err = {0};
+
+    ck_assert_msg(els_sampler_new(&s, spec, &err) == 0, "%s", err.message);
+    return s;
+}
+
+/* Would a sampler of `spec` step together with `s`, which stands at its first step? */
+static int alike(const struct els_sampler *s, const struct els_sample_spec *spec)
+{
+    struct els_sampler *other = make(spec);
+    int one = els_samplers_alike(s, other), two = els_samplers_alike(other, s);
+
+    ck_assert_int_eq(!one, !two);
+    els_sampler_free(other);
+    return one;
+}
+
+START_TEST(test_who_is_alike)
+{
+    static const int64_t first[] = {0}, second[] = {1};
+    static const double alpha_bar[] = {0.9999, 0.5, 0.1};
+    struct els_sample_spec spec, other;
+    struct els_sampler *s;
+
+    two_tone_spec(&spec);
+    s = make(&spec);
+    other = spec, other.seed = 9, other.num_images = 4, other.sampler = ELS_DDPM, other.noise = ELS_NOISE_NUMPY;
+    ck_assert(alike(s, &other));
+    other = spec, other.machine = ELS_MACHINE_BBELS;
+    ck_assert(!alike(s, &other));
+    other = spec, other.candidates = ELS_CANDIDATES_VALID;
+    ck_assert(!alike(s, &other));
+    other = spec, other.tolerance = 0.1;
+    ck_assert(!alike(s, &other));
+    other = spec, other.entropy = 1;
+    ck_assert(!alike(s, &other));
+    other = spec, other.noise_schedule = ELS_LINEAR;
+    ck_assert(!alike(s, &other));
+    other = spec, other.num_inference_steps = 2, other.alpha_bar = alpha_bar;
+    ck_assert(!alike(s, &other));
+    other = spec, other.num_inference_steps = 21;
+    ck_assert(!alike(s, &other));
+    other = spec, other.selection.max_samples = 1;
+    ck_assert(!alike(s, &other));
+    other = spec, other.scales = (struct els_scales){0};
+    ck_assert_int_eq(els_scales_constant(&other.scales, 5, NULL), 0);
+    ck_assert(!alike(s, &other));
+    els_scales_deinit(&other.scales);
+    other = spec, other.bank = NULL;
+    ck_assert_int_eq(els_synth_two_tone(&other.bank, SIDE, SIDE, NULL), 0);
+    ck_assert(!alike(s, &other)); /* another bank, although its images are the same */
+    els_bank_unref(other.bank);
+    ck_assert_int_eq(els_sampler_step(s, NULL, NULL, NULL), 0);
+    ck_assert(!alike(s, &spec)); /* the one is a step ahead */
+    els_sampler_free(s);
+    other = spec, other.selection.num_exclude_images = 1, other.selection.exclude_images = first;
+    s = make(&other);
+    ck_assert(alike(s, &other));
+    other.selection.exclude_images = second;
+    ck_assert(!alike(s, &other)); /* as many images, but others */
+    els_sampler_free(s);
+    s = run(&spec);
+    ck_assert(!els_samplers_alike(s, s)); /* at the end there is no step to share */
+    els_sampler_free(s);
+    forget(&spec);
+}
+END_TEST
+
+START_TEST(test_cancelled_together)
+{
+    const struct els_watch watch = {.poll = stop};
+    struct els_sample_spec spec;
+    struct els_sampler *s[2];
+    float before[2][VALUES];
+
+    two_tone_spec(&spec);
+    for (int i = 0; i < 2; i++) {
+        spec.seed = (uint64_t)i;
+        s[i] = make(&spec);
+        memcpy(before[i], els_sampler_x(s[i]), sizeof(before[i]));
+    }
+    ck_assert_int_eq(els_samplers_step(s, 2, NULL, &watch, NULL), ELS_ECANCELLED);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(els_sampler_next(s[i]), 0);
+        ck_assert_mem_eq(before[i], els_sampler_x(s[i]), sizeof(before[i]));
+        els_sampler_free(s[i]);
+    }
+    forget(&spec);
+}
+END_TEST
+
 static void expect_refusal(const struct els_sample_spec *spec, const char *field)
 {
     struct els_sampler *s = NULL;
@@ -243,4 +431,4 @@ END_TEST
 UNIT_MAIN("sampler", test_steps_are_numbered_noisiest_first, test_ddim_step, test_ddpm_step,
           test_image_k_is_seed_plus_k, test_explicit_alpha_bar_equals_the_schedule,
           test_uploaded_noise_is_x_T, test_cancelled_step_can_be_run_again,
-          test_bad_specs_are_named)
+          test_together_as_alone, test_who_is_alike, test_cancelled_together, test_bad_specs_are_named)
