@@ -46,6 +46,7 @@ struct srv_config {
     int64_t threads;                 /* 0: all cores */
     char *cpu;                       /* "auto", or a kernel's name */
     int64_t queue_length;            /* 64 */
+    int64_t images_per_pass;         /* of alike jobs that are computed together, 2 */
     int64_t sync_timeout;            /* seconds that /v1/samples waits, 120 */
     int64_t max_num_images;          /* per job, 64 */
     int64_t max_num_inference_steps; /* 5000 */

@@ -19,6 +19,7 @@
 #include "pool.h"
 #include "tensor.h"
 
+struct els_sampler;
 struct els_watch;
 struct srv_reading;
 struct srv_record;
@@ -70,6 +71,10 @@ struct srv_kind {
     int (*begin)(struct srv_run *run, struct els_error *err);
     /* Runs step run->next, and keeps what it gave. After an error or ELS_ECANCELLED it can be run again. */
     int (*step)(struct srv_run *run, struct els_pool *pool, const struct els_watch *watch, struct els_error *err);
+    /* The sampler, where its step is all that the next step does: then it may be taken together with others, and
+     * `stepped` keeps what it gave. NULL: there is more to do. A kind without it (NULL) never shares a pass. */
+    struct els_sampler *(*sampler)(const struct srv_run *run);
+    void (*stepped)(struct srv_run *run);
     /* [N,C,H,W] that step run->next − 1 gave, and its t: to be shown to those who look on. NULL: nothing to see. */
     const float *(*preview)(const struct srv_run *run, double *t);
     /* All steps are done: run->result, and the pictures if there are any. */

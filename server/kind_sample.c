@@ -237,9 +237,16 @@ void srv_sample_settle_sampler(struct srv_reading *r)
         srv_fault_library(r, &err);
 }
 
+/* Scales that the job finds for itself, and mosaics of every step, are far more work than what could be shared. */
+static void settle_shares(struct srv_params *p)
+{
+    p->shares = !p->auto_scales && !(p->outputs & 1u << SRV_SAMPLE_MOSAIC);
+}
+
 static void settle(struct srv_reading *r)
 {
     settle_outputs(r);
+    settle_shares(r->params);
     settle_num_images(r);
     srv_sample_settle_steps(r);
     settle_seed(r);
@@ -279,6 +286,8 @@ const struct srv_kind srv_kind_sample = {
     .settle = settle,
     .begin = srv_sample_begin,
     .step = srv_sample_step,
+    .sampler = srv_sample_sampler,
+    .stepped = srv_sample_stepped,
     .preview = srv_sample_preview,
     .finish = srv_sample_finish,
     .end = srv_sample_end,

@@ -58,6 +58,8 @@ int srv_sample_mosaics(struct srv_run *run, const struct els_sampler *sampler, s
 /* As kind.h describes them. */
 int srv_sample_begin(struct srv_run *run, struct els_error *err);
 int srv_sample_step(struct srv_run *run, struct els_pool *pool, const struct els_watch *watch, struct els_error *err);
+struct els_sampler *srv_sample_sampler(const struct srv_run *run);
+void srv_sample_stepped(struct srv_run *run);
 int srv_sample_finish(struct srv_run *run, struct els_pool *pool, struct els_error *err);
 const float *srv_sample_preview(const struct srv_run *run, double *t);
 void srv_sample_end(struct srv_run *run);

@@ -84,11 +84,30 @@ static int choose_scales(struct srv_run *run, struct els_pool *pool, const struc
     return status == 0 ? make_sampler(run, &work->scales, err) : status;
 }
 
+struct els_sampler *srv_sample_sampler(const struct srv_run *run)
+{
+    const struct sampling *work = work_of(run);
+
+    /* A step that is run again may have come as far as what follows the sampler's own. */
+    if (!work->sampler || srv_sample_wants_mosaics(run) || els_sampler_next(work->sampler) != run->next)
+        return NULL;
+    return work->sampler;
+}
+
+void srv_sample_stepped(struct srv_run *run)
+{
+    const struct els_sampler *sampler = sampler_of(run);
+    struct els_shape shape = run->job->params->shape;
+    size_t values = els_shape_values(shape);
+
+    srv_run_keep(run, SRV_SAMPLE_X0, run->next, els_sampler_x0(sampler), values);
+    srv_run_keep(run, SRV_SAMPLE_XT, run->next + 1, els_sampler_x(sampler), values);
+    srv_run_keep(run, SRV_SAMPLE_ENTROPY, run->next, els_sampler_entropy(sampler), values / (size_t)shape.c);
+}
+
 /* The step itself, with what has to be asked before it and kept after it. */
 static int advance(struct srv_run *run, struct els_pool *pool, const struct els_watch *watch, struct els_error *err)
 {
-    struct els_shape shape = run->job->params->shape;
-    size_t values = els_shape_values(shape);
     struct sampling *work = work_of(run);
     bool mosaics = srv_sample_wants_mosaics(run);
     struct srv_part before = {watch, 0, MOSAIC_SHARE}, then = {watch, mosaics ? MOSAIC_SHARE : 0,
@@ -99,12 +118,9 @@ static int advance(struct srv_run *run, struct els_pool *pool, const struct els_
     work->last = els_sampler_evaluation(work->sampler);
     if (status == 0)
         status = els_sampler_step(work->sampler, pool, &second, err);
-    if (status < 0)
-        return status;
-    srv_run_keep(run, SRV_SAMPLE_X0, run->next, els_sampler_x0(work->sampler), values);
-    srv_run_keep(run, SRV_SAMPLE_XT, run->next + 1, els_sampler_x(work->sampler), values);
-    srv_run_keep(run, SRV_SAMPLE_ENTROPY, run->next, els_sampler_entropy(work->sampler), values / (size_t)shape.c);
-    return 0;
+    if (status == 0)
+        srv_sample_stepped(run);
+    return status;
 }
 
 int srv_sample_step(struct srv_run *run, struct els_pool *pool, const struct els_watch *watch, struct els_error *err)
@@ -114,7 +130,6 @@ int srv_sample_step(struct srv_run *run, struct els_pool *pool, const struct els
 
     if (!work->sampler)
         status = choose_scales(run, pool, watch, err);
-    /* A step that is run again may have come as far as what follows the sampler's own. */
     if (status == 0 && els_sampler_next(work->sampler) == run->next)
         status = advance(run, pool, watch, err);
     if (status == 0 && run->next == run->job->params->num_steps - 1)

@@ -339,6 +339,8 @@ static const struct metric table[] = {
      SRV_RUN_SECONDS},
     {"els_step_seconds", "histogram", "One denoising step of a job.", write_histogram,
      SRV_STEP_SECONDS},
+    {"els_shared_passes_total", "counter", "Steps that several jobs took in one pass over the bank.", write_counter,
+     SRV_SHARED_PASSES},
     {"els_workers", "gauge", "Threads that compute.", write_workers, 0},
     {"els_workers_busy", "gauge", "Threads that are computing now.", write_busy, 0},
     {"els_reloads_total", "counter", "SIGHUPs, by whether what they brought is in use.",

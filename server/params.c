@@ -231,6 +231,29 @@ int srv_fault_library(struct srv_reading *r, const struct els_error *err)
     return srv_fault(r->faults, pointer, "%s", err->message);
 }
 
+/* The resolved parameters without what a job has of its own, as a fingerprint. */
+static int settle_likeness(const struct srv_reading *r)
+{
+    struct srv_params *p = r->params;
+    json_t *rest = json_copy(r->resolved);
+    struct els_sha256 hash;
+    char *text = NULL;
+
+    for (const struct srv_field *const *f = p->kind->fields; rest && *f; f++)
+        if ((*f)->own)
+            json_object_del(rest, (*f)->name);
+    if (rest)
+        text = els_json_text(rest, JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(17));
+    json_decref(rest);
+    if (!text)
+        return srv_fault_memory(r->faults);
+    els_sha256_init(&hash);
+    els_sha256_update(&hash, text, strlen(text));
+    els_sha256_hex(&hash, p->likeness);
+    free(text);
+    return 0;
+}
+
 int srv_params_new(struct srv_params **out, const struct srv_params_source *source,
                    struct srv_faults *faults)
 {
@@ -253,6 +276,8 @@ int srv_params_new(struct srv_params **out, const struct srv_params_source *sour
         p->json = els_json_text(r.resolved, JSON_COMPACT | JSON_REAL_PRECISION(17));
         if (!p->json)
             srv_fault_memory(faults);
+        else if (p->shares)
+            settle_likeness(&r);
     }
 out:
     json_decref(r.resolved);
@@ -292,6 +317,12 @@ struct srv_extent srv_params_extent(const struct srv_params *p)
 bool srv_params_keep(const struct srv_params *p, int i)
 {
     return p->kind->outputs[i].always || (p->outputs & 1u << i);
+}
+
+bool srv_params_alike(const struct srv_params *a, const struct srv_params *b)
+{
+    /* A bank that was read again is another, under the same name. */
+    return *a->likeness && a->kind == b->kind && a->spec.bank == b->spec.bank && strcmp(a->likeness, b->likeness) == 0;
 }
 
 int srv_params_write_inputs(const struct srv_params *p, struct els_buffer *out)

@@ -25,6 +25,7 @@
 #include "kind.h"
 #include "safetensors.h"
 #include "sampler.h"
+#include "sha256.h"
 #include "store.h"
 
 enum {
@@ -88,6 +89,8 @@ struct srv_params {
     uint64_t result_bytes;       /* of all tensors that the job will keep */
     double cost;                 /* work, in candidate pixels: to compare jobs with each other */
     char *json;                  /* resolved and complete */
+    bool shares;                 /* may its steps be taken together with those of other jobs? */
+    char likeness[ELS_SHA256_HEX]; /* the same for jobs whose steps ask the bank the same; "" unless it shares */
     struct srv_input inputs[SRV_MAX_INPUTS];
     size_t num_inputs;
     double *alpha_bar; /* the same as spec.alpha_bar */
@@ -120,6 +123,8 @@ struct srv_params *srv_params_free(struct srv_params *p);
 struct srv_extent srv_params_extent(const struct srv_params *p);
 /* Is output i of the kind to be kept? */
 bool srv_params_keep(const struct srv_params *p, int i);
+/* Do both jobs' steps ask the bank the same, each of its own noisy images? Both share, then. */
+bool srv_params_alike(const struct srv_params *a, const struct srv_params *b);
 /* Appends the tensors that came beside the JSON as one safetensors container; nothing when there were none. */
 int srv_params_write_inputs(const struct srv_params *p, struct els_buffer *out);
 

@@ -524,7 +524,7 @@ const struct srv_field srv_field_label = {
 
 const struct srv_field srv_field_num_images = {
     .name = "num_images", .type = "integer", .fallback = "1", .read = read_num_images,
-    .target = IN_SPEC(num_images), .min = 1, .max = ELS_MAX_NUM_IMAGES, .limit = images_limit,
+    .target = IN_SPEC(num_images), .min = 1, .max = ELS_MAX_NUM_IMAGES, .limit = images_limit, .own = true,
     .doc = "How many images; image i uses seed + i.",
 };
 
@@ -542,7 +542,7 @@ const struct srv_field srv_field_start_step = {
 
 const struct srv_field srv_field_sampler = {
     .name = "sampler", .type = "string", .fallback = "\"ddim\"", .read = srv_read_choice,
-    .target = IN_SPEC(sampler), .choice = sampler_word, .doc = "ddim is deterministic, ddpm stochastic.",
+    .target = IN_SPEC(sampler), .choice = sampler_word, .own = true, .doc = "ddim is deterministic, ddpm stochastic.",
 };
 
 const struct srv_field srv_field_noise_schedule = {
@@ -566,7 +566,7 @@ const struct srv_field srv_field_scales = {
 
 const struct srv_field srv_field_seed = {
     .name = "seed", .type = "integer or null", .fallback = "null", .read = read_seed, .min = 0,
-    .max = (int64_t)ELS_MAX_SEED, .doc = "Seed of the first image; null: a random one, which the answer tells.",
+    .max = (int64_t)ELS_MAX_SEED, .own = true, .doc = "Seed of the first image; null: a random one, which the answer tells.",
 };
 
 const struct srv_field srv_field_exclude = {
@@ -575,7 +575,7 @@ const struct srv_field srv_field_exclude = {
 };
 
 const struct srv_field srv_field_noise = {
-    .name = "noise", .type = "string or object", .fallback = "\"torch\"", .read = srv_read_noise,
+    .name = "noise", .type = "string or object", .fallback = "\"torch\"", .read = srv_read_noise, .own = true,
     .doc = "torch or numpy, the name of a tensor in a safetensors body, or {\"npy_base64\": \"...\"}.",
 };
 
@@ -592,5 +592,5 @@ const struct srv_field srv_field_tolerance = {
 
 const struct srv_field srv_field_client_ref = {
     .name = "client_ref", .type = "string or null", .fallback = "null", .read = read_client_ref,
-    .max = SRV_MAX_CLIENT_REF, .doc = "Free text, echoed.",
+    .max = SRV_MAX_CLIENT_REF, .own = true, .doc = "Free text, echoed.",
 };

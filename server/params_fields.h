@@ -30,6 +30,7 @@ struct srv_field {
     const char *(*choice)(const struct srv_kind *kind, int i); /* the i-th allowed word, NULL past the end */
     int64_t min, max;              /* of numbers */
     int64_t (*limit)(const struct srv_limits *limits); /* a configured maximum, lower than max */
+    bool own;                      /* jobs that differ in it still ask the bank the same at every step */
     const char *doc;
 };
 

@@ -228,6 +228,22 @@ struct srv_job *srv_queue_pop(struct srv_queue *queue, bool (*fits)(void *user, 
     return job;
 }
 
+struct srv_job *srv_queue_pop_next(struct srv_queue *queue, bool (*fits)(void *user, const struct srv_job *job),
+                                   void *user)
+{
+    struct srv_job *job = NULL;
+    struct lane *lane;
+
+    pthread_mutex_lock(&queue->lock);
+    lane = queue->turn && !queue->closed ? queue->turn->next : NULL;
+    if (lane && fits(user, lane->first)) {
+        queue->turn = lane;
+        job = unlink_job(queue, lane, NULL);
+    }
+    pthread_mutex_unlock(&queue->lock);
+    return job;
+}
+
 bool srv_queue_remove(struct srv_queue *queue, struct srv_job *job)
 {
     struct srv_job *before = NULL, *found = NULL;

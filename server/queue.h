@@ -34,6 +34,9 @@ int srv_queue_push_stored(struct srv_queue *queue, struct srv_job *job);
  */
 struct srv_job *srv_queue_pop(struct srv_queue *queue, bool (*fits)(void *user, const struct srv_job *job),
                               void *user, int wait_ms);
+/* The job whose turn it is, if it fits; never another, so nobody is overtaken. Does not wait. */
+struct srv_job *srv_queue_pop_next(struct srv_queue *queue, bool (*fits)(void *user, const struct srv_job *job),
+                                   void *user);
 /* Takes this job out. True: it waited here and is the caller's now, with its reference. */
 bool srv_queue_remove(struct srv_queue *queue, struct srv_job *job);
 /* How many pops until this job comes: 1 is the next; 0: it does not wait here. */

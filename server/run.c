@@ -8,6 +8,7 @@
  */
 #include "run.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -165,29 +166,50 @@ static void preview_all(struct srv_run *run)
 
 /* ---- a step ---- */
 
-struct poll {
-    struct srv_job *job;
-    int64_t until; /* monotonic ms */
+/* Runs that take a step together; mostly it is one. */
+struct company {
+    struct srv_run *const *runs;
+    int count;
+    int64_t images;
+    int64_t until; /* monotonic ms: then one of them is late */
     const atomic_bool *stop;
-    int step;
 };
 
 /* On any worker, some twenty times a second. */
 static int poll(void *user, double done)
 {
-    struct poll *p = user;
+    const struct company *c = user;
 
     /* relaxed: nothing but the flags themselves is read */
-    if (atomic_load_explicit(p->stop, memory_order_relaxed) ||
-        atomic_load_explicit(&p->job->cancelled, memory_order_relaxed) || srv_monotonic_ms() >= p->until)
+    if (atomic_load_explicit(c->stop, memory_order_relaxed) || srv_monotonic_ms() >= c->until)
         return 1;
-    srv_job_progress(p->job, p->step, done, false);
+    for (int i = 0; i < c->count; i++)
+        if (atomic_load_explicit(&c->runs[i]->job->cancelled, memory_order_relaxed))
+            return 1;
+    for (int i = 0; i < c->count; i++)
+        srv_job_progress(c->runs[i]->job, c->runs[i]->next, done, false);
     return 0;
 }
 
-static int64_t deadline(const struct srv_run *run, int64_t now)
+/* A run's part of the time that they take: by its images. */
+static double part_of(const struct company *c, const struct srv_run *run)
 {
-    return run->limit > 0 ? now + (int64_t)((run->limit - run->seconds) * 1000) : INT64_MAX;
+    return (double)run->job->params->spec.num_images / (double)c->images;
+}
+
+static struct company gather(struct srv_run *const *runs, int count, int64_t now, const atomic_bool *stop)
+{
+    struct company c = {.runs = runs, .count = count, .until = INT64_MAX, .stop = stop};
+
+    for (int i = 0; i < count; i++)
+        c.images += runs[i]->job->params->spec.num_images;
+    for (int i = 0; i < count; i++) {
+        double left = (runs[i]->limit - runs[i]->seconds) * 1000 / part_of(&c, runs[i]);
+
+        if (runs[i]->limit > 0 && now + (int64_t)left < c.until)
+            c.until = now + (int64_t)left;
+    }
+    return c;
 }
 
 static int poll_part(void *user, double done)
@@ -202,26 +224,58 @@ struct els_watch srv_part_watch(struct srv_part *part)
     return (struct els_watch){poll_part, part};
 }
 
-int srv_run_step(struct srv_run *run, struct els_pool *pool, const atomic_bool *stop, struct els_error *err)
+bool srv_runs_alike(const struct srv_run *a, const struct srv_run *b)
+{
+    const struct els_sampler *x = a->kind->sampler ? a->kind->sampler(a) : NULL;
+    const struct els_sampler *y = b->kind->sampler ? b->kind->sampler(b) : NULL;
+
+    return x && y && els_samplers_alike(x, y);
+}
+
+static int step_together(struct srv_run *const *runs, int count, struct els_pool *pool, const struct els_watch *watch,
+                         struct els_error *err)
+{
+    struct els_sampler *samplers[SRV_MOST_RUNS];
+    int status;
+
+    for (int i = 0; i < count; i++)
+        samplers[i] = runs[i]->kind->sampler(runs[i]);
+    status = els_samplers_step(samplers, count, pool, watch, err);
+    for (int i = 0; status == 0 && i < count; i++)
+        runs[i]->kind->stepped(runs[i]);
+    return status;
+}
+
+int srv_runs_step(struct srv_run *const *runs, int count, struct els_pool *pool, const atomic_bool *stop,
+                  struct els_error *err)
 {
     int64_t began = srv_monotonic_ms();
-    struct poll user = {run->job, deadline(run, began), stop, run->next};
-    struct els_watch watch = {poll, &user};
+    struct company company = gather(runs, count, began, stop);
+    struct els_watch watch = {poll, &company};
     double seconds;
     int status;
 
-    if (poll(&user, 0))
+    assert(count <= SRV_MOST_RUNS);
+    if (poll(&company, 0))
         return ELS_ECANCELLED;
-    status = run->kind->step(run, pool, &watch, err);
-    if (status == 0) {
-        run->next++;
-        srv_job_progress(run->job, run->next, 0, srv_run_finished(run));
-        preview_all(run);
+    status = count == 1 ? runs[0]->kind->step(runs[0], pool, &watch, err)
+                        : step_together(runs, count, pool, &watch, err);
+    for (int i = 0; status == 0 && i < count; i++) {
+        runs[i]->next++;
+        srv_job_progress(runs[i]->job, runs[i]->next, 0, srv_run_finished(runs[i]));
+        preview_all(runs[i]);
     }
     seconds = (double)(srv_monotonic_ms() - began) / 1000;
-    run->seconds += seconds;
-    run->share += seconds;
+    for (int i = 0; i < count; i++) {
+        runs[i]->seconds += seconds * part_of(&company, runs[i]);
+        runs[i]->share += seconds / count; /* the same for all, so that they stay together */
+    }
     return status;
+}
+
+int srv_run_step(struct srv_run *run, struct els_pool *pool, const atomic_bool *stop, struct els_error *err)
+{
+    return srv_runs_step(&run, 1, pool, stop, err);
 }
 
 /* ---- the outcome ---- */

@@ -15,6 +15,8 @@
 #include "kind.h"
 #include "pool.h"
 
+enum { SRV_MOST_RUNS = 8 }; /* computed beside each other */
+
 struct srv_run {
     struct srv_run *next_run; /* of the conductor's active runs */
     struct srv_job *job;      /* a reference */
@@ -23,7 +25,7 @@ struct srv_run {
     void *work;               /* the kind's own */
     double limit;             /* seconds that it may compute; 0: no limit */
     double share;             /* seconds of computing that it has had, for taking turns */
-    double seconds;           /* the same, counted from zero */
+    double seconds;           /* of computing, its own part of passes that it shared */
     int64_t next_preview;     /* not before, monotonic ms */
     /* what it has produced: tensors by the row of kind->outputs, data NULL where not asked for */
     struct srv_kept_tensor kept[SRV_MAX_OUTPUTS];
@@ -46,6 +48,12 @@ bool srv_run_late(const struct srv_run *run);
 double srv_run_left(const struct srv_run *run);
 /* One step. ELS_ECANCELLED when the job was cancelled, is late, or `stop` became true. */
 int srv_run_step(struct srv_run *run, struct els_pool *pool, const atomic_bool *stop, struct els_error *err);
+/* Do the next steps of both ask the bank the same, so that one pass can serve them? */
+bool srv_runs_alike(const struct srv_run *a, const struct srv_run *b);
+/* One step of `count` ≥ 1 runs, each alike to the first. ELS_ECANCELLED as above, for any of their jobs: then, as after
+ * an error, none has moved. An error may be about any of them. */
+int srv_runs_step(struct srv_run *const *runs, int count, struct els_pool *pool, const atomic_bool *stop,
+                  struct els_error *err);
 /* Fills *outcome, which borrows from the run. */
 int srv_run_outcome(struct srv_run *run, struct els_pool *pool, struct srv_outcome *outcome,
                     struct els_error *err);

@@ -39,11 +39,14 @@ def step(elsd, job):
 
 
 def order_of_starts(elsd, jobs):
-    """Ends each of these when its turn has come, and returns them as they came; the daemon's log tells."""
+    """Ends each of these when its turn has come, and returns them as they came; the daemon's log tells. Several may
+    come at once, since they are alike."""
     began = []
     while len(began) < len(jobs):
-        began = wait_until("the next one", lambda: (now := STARTED.findall(elsd.log()))[len(began):] and now)
-        elsd.delete(f"/v1/jobs/{began[-1]}", 202, headers=jobs[began[-1]])
+        new = wait_until("the next one", lambda: STARTED.findall(elsd.log())[len(began):])
+        for job in new:
+            elsd.delete(f"/v1/jobs/{job}", 202, headers=jobs[job])
+        began += new
     return began
 
 

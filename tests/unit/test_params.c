@@ -339,6 +339,47 @@ START_TEST(test_caption)
 }
 END_TEST
 
+/* Jobs may share passes when all that the bank is asked is the same. */
+START_TEST(test_alike)
+{
+    static const char *const same[] = {
+        "{}", "{\"seed\": 5}", "{\"num_images\": 3}", "{\"sampler\": \"ddpm\"}", "{\"noise\": \"numpy\"}",
+        "{\"client_ref\": \"me\"}", "{\"machine\": \"bbels\", \"num_inference_steps\": 20}",
+    };
+    static const char *const other[] = {
+        "{\"bank\": \"other\"}", "{\"machine\": \"ls\"}", "{\"machine\": \"es\"}", "{\"label\": 1}",
+        "{\"num_inference_steps\": 10}", "{\"start_step\": \"full\"}", "{\"noise_schedule\": \"linear\"}",
+        "{\"scales\": 3}", "{\"exclude\": {\"images\": [1]}}", "{\"max_samples\": 7}", "{\"tolerance\": 0.1}",
+        "{\"outputs\": [\"image\", \"entropy\"]}", "{\"candidates\": \"valid\"}",
+    };
+    static const char *const alone[] = {
+        "{\"scales\": \"auto\", \"max_samples\": 20}", "{\"outputs\": [\"mosaic\"], \"num_inference_steps\": 4}"};
+    struct srv_params *p = good("{}");
+
+    for (size_t i = 0; i < sizeof(same) / sizeof(*same); i++) {
+        struct srv_params *q = good(same[i]);
+
+        ck_assert_msg(srv_params_alike(p, q) && srv_params_alike(q, p), "%s", same[i]);
+        srv_params_free(q);
+    }
+    for (size_t i = 0; i < sizeof(other) / sizeof(*other); i++) {
+        struct srv_params *q = good(other[i]), *r = good(other[i]);
+
+        ck_assert_msg(!srv_params_alike(p, q) && !srv_params_alike(q, p), "%s", other[i]);
+        ck_assert_msg(srv_params_alike(q, r), "%s", other[i]);
+        srv_params_free(q);
+        srv_params_free(r);
+    }
+    for (size_t i = 0; i < sizeof(alone) / sizeof(*alone); i++) {
+        struct srv_params *q = good(alone[i]);
+
+        ck_assert_msg(!srv_params_alike(q, q), "%s", alone[i]);
+        srv_params_free(q);
+    }
+    srv_params_free(p);
+}
+END_TEST
+
 START_TEST(test_base64)
 {
     static const char *const texts[] = {"", "Zg==", "Zm8=", "Zm9v", "Zm9vYg==", "Zm9vYmE=", "Zm9vYmFy"}; /* RFC 4648, 10 */
@@ -364,4 +405,4 @@ END_TEST
 
 UNIT_MAIN("params", test_defaults, test_resolved_twice, test_every_field_bad, test_bounds_good,
           test_all_faults_at_once, test_faults_are_bounded, test_too_large, test_uploaded_noise, test_noise_inside,
-          test_caption, test_base64)
+          test_caption, test_alike, test_base64)

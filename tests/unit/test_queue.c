@@ -78,6 +78,46 @@ START_TEST(test_owners_in_turn)
 }
 END_TEST
 
+static bool is_even(void *user, const struct srv_job *job)
+{
+    return job->record.sequence % 2 == 0;
+}
+
+/* The job whose turn it is, or none. */
+static int pop_next(struct srv_queue *queue)
+{
+    struct srv_job *job = srv_queue_pop_next(queue, is_even, NULL);
+    int number = job ? (int)job->record.sequence : 0;
+
+    srv_job_unref(job);
+    return number;
+}
+
+START_TEST(test_nobody_is_overtaken)
+{
+    struct srv_queue *queue = make(10);
+
+    ck_assert_int_eq(pop_next(queue), 0);
+    push(queue, "ann", 2);
+    push(queue, "ann", 4);
+    push(queue, "ann", 6);
+    push(queue, "bob", 3);
+    push(queue, "bob", 8);
+    ck_assert_int_eq(pop_next(queue), 2);
+    ck_assert_int_eq(pop_next(queue), 0); /* bob's turn, and his first does not fit */
+    ck_assert_int_eq(srv_queue_length(queue), 4);
+    ck_assert_int_eq(pop(queue), 3);
+    ck_assert_int_eq(pop_next(queue), 4);
+    ck_assert_int_eq(pop_next(queue), 8);
+    ck_assert_int_eq(pop_next(queue), 6);
+    ck_assert_int_eq(pop_next(queue), 0);
+    push(queue, "bob", 10);
+    srv_queue_close(queue);
+    ck_assert_int_eq(pop_next(queue), 0);
+    srv_queue_free(queue);
+}
+END_TEST
+
 START_TEST(test_full)
 {
     struct srv_queue *queue = make(3);
@@ -144,11 +184,6 @@ START_TEST(test_remove)
 }
 END_TEST
 
-static bool is_even(void *user, const struct srv_job *job)
-{
-    return job->record.sequence % 2 == 0;
-}
-
 START_TEST(test_pop_what_fits)
 {
     struct srv_queue *queue = make(10);
@@ -208,5 +243,5 @@ START_TEST(test_retry_after)
 }
 END_TEST
 
-UNIT_MAIN("queue", test_first_in_first_out, test_owners_in_turn, test_full, test_positions_come_true, test_remove,
+UNIT_MAIN("queue", test_first_in_first_out, test_owners_in_turn, test_nobody_is_overtaken, test_full, test_positions_come_true, test_remove,
           test_pop_what_fits, test_pop_waits, test_retry_after)

@@ -1,0 +1,144 @@
+"""Jobs that differ in their seeds alone and wait one behind the other are computed together, and nobody can tell from
+what they get."""
+import re
+import time
+
+import numpy as np
+import pytest
+
+from daemon import QUICK, wait_until
+from formats import inside
+from test_jobs import cancel
+from test_metrics import metrics
+from test_queue import LARGE, running, status, step, submit
+
+MEMBER = QUICK | {"max_samples": 200, "outputs": ["image", "x0", "xt", "entropy"]}
+STEPS = MEMBER["num_inference_steps"] - 1
+
+
+def line_up(elsd, bodies):
+    """Posts all of these while a large job runs, which then goes: so they stand in the line when their turn comes. (For
+    a second they would wait beside it, too.)"""
+    for _ in range(5):
+        first = running(elsd, LARGE)
+        jobs = [submit(elsd, fields) for fields in bodies]
+        in_line = {status(elsd, job) for job in jobs} == {"queued"}
+        cancel(elsd, first)
+        if in_line:
+            return jobs
+        for job in jobs:
+            elsd.delete(f"/v1/jobs/{job['id']}")
+            elsd.finished(job)
+    raise AssertionError("posting took too long, five times")
+
+
+def shared(elsd):
+    return metrics(elsd)["els_shared_passes_total"][()]
+
+
+def tensors(elsd, job):
+    return elsd.get(f"/v1/jobs/{job['id']}/tensors", 200).content
+
+
+def seconds_of(elsd, job):
+    """What the log says that the job has computed."""
+    return float(re.search(rf"job_finished id={job['id']} status=\w+ seconds=(\S+)", elsd.log())[1])
+
+
+def test_alike_jobs_share_every_pass_and_no_byte_differs(start):
+    elsd = start("--threads", 2, "--images-per-pass", 4)
+    noise = np.random.default_rng(5).standard_normal((1, 1, 32, 32)).astype(np.float32)
+    own = [{"seed": 7}, {"seed": 8, "sampler": "ddpm"}, {"seed": 9, "noise": "numpy", "client_ref": "me"},
+           {"noise": inside(noise)}]
+    bodies = [MEMBER | fields for fields in own]
+    jobs = [elsd.finished(job) for job in line_up(elsd, bodies)]
+    assert [job["status"] for job in jobs] == ["succeeded"] * len(jobs)
+    assert shared(elsd) == STEPS
+    assert max(job["started_at"] for job in jobs) < min(job["finished_at"] for job in jobs)
+    together = [tensors(elsd, job) for job in jobs]
+    alone = [tensors(elsd, elsd.finished(submit(elsd, fields))) for fields in bodies]
+    assert shared(elsd) == STEPS, "who comes alone is computed alone"
+    assert together == alone
+
+
+def test_not_more_images_than_are_allowed(start):
+    elsd = start("--images-per-pass", 3)
+    jobs = line_up(elsd, [MEMBER | {"num_images": n, "seed": 10 * n} for n in (1, 2, 1, 1, 4)])
+    jobs = [elsd.finished(job) for job in jobs]
+    assert shared(elsd) == 2 * STEPS, "1 + 2, 1 + 1, and 4 by themselves"
+    ends = [job["finished_at"] for job in jobs]
+    starts = [job["started_at"] for job in jobs]
+    assert max(starts[:2]) < min(ends[:2]) <= max(ends[:2]) <= min(starts[2:4]), "three, then two"
+    assert max(ends[2:4]) <= starts[4], "then the last"
+
+
+def test_one_after_the_other(start):
+    elsd = start("--images-per-pass", 1)
+    jobs = [elsd.finished(job) for job in line_up(elsd, [MEMBER | {"seed": seed} for seed in range(3)])]
+    assert shared(elsd) == 0
+    assert all(a["finished_at"] <= b["started_at"] for a, b in zip(jobs, jobs[1:]))
+
+
+@pytest.mark.parametrize("fields", [
+    {"max_samples": 100}, {"label": 3}, {"scales": 5}, {"num_inference_steps": 5}, {"machine": "els"},
+    {"noise_schedule": "linear"}, {"tolerance": 0.01}, {"exclude": {"images": [0]}}, {"bank": "shapes"},
+    {"outputs": ["image"]}], ids=lambda fields: next(iter(fields)))
+def test_nobody_is_overtaken_for_the_sake_of_sharing(start, fields):
+    """A job that is not alike stands between two that are: all three come one after the other."""
+    elsd = start()
+    first, other, last = [elsd.finished(job) for job in line_up(elsd, [MEMBER, MEMBER | fields, MEMBER | {"seed": 1}])]
+    assert shared(elsd) == 0
+    assert first["finished_at"] <= other["started_at"] <= other["finished_at"] <= last["started_at"]
+
+
+def test_mosaics_of_every_step_are_not_shared_and_the_last_is_taken_alone(start):
+    elsd = start()
+    for outputs, passes in ((["mosaic"], 0), (["final_mosaic"], STEPS - 1)):
+        bodies = [MEMBER | {"outputs": outputs, "seed": seed} for seed in (3, 4)]
+        before = shared(elsd)
+        together = [tensors(elsd, elsd.finished(job)) for job in line_up(elsd, bodies)]
+        assert shared(elsd) - before == passes
+        assert together == [tensors(elsd, elsd.finished(submit(elsd, fields))) for fields in bodies]
+
+
+def test_one_of_them_may_be_cancelled(start):
+    elsd = start("--threads", 1, "--images-per-pass", 3)
+    jobs = line_up(elsd, [LARGE | {"seed": seed} for seed in range(3)])
+    wait_until("all to run", lambda: {status(elsd, job) for job in jobs} == {"running"})
+    wait_until("a step", lambda: step(elsd, jobs[2]) > 0)
+    for gone, left in ((jobs[1], [jobs[0], jobs[2]]), (jobs[0], [jobs[2]])):
+        cancel(elsd, gone)
+        seen = step(elsd, left[0])
+        wait_until("the others to go on", lambda: all(step(elsd, job) > seen + 1 for job in left))
+        assert [status(elsd, job) for job in left] == ["running"] * len(left)
+    passes = shared(elsd)
+    assert passes > 2
+    wait_until("more steps", lambda: step(elsd, jobs[2]) > seen + 3)
+    assert shared(elsd) == passes, "the last one has nobody to share with"
+    cancel(elsd, jobs[2])
+
+
+def test_a_cancellation_changes_no_byte_of_those_who_stay(start):
+    elsd = start("--threads", 2, "--images-per-pass", 4)
+    bodies = [MEMBER | {"seed": seed, "num_inference_steps": 30} for seed in range(4)]
+    jobs = line_up(elsd, bodies)
+    for job in (jobs[0], jobs[2]):
+        wait_until("some steps more", lambda: step(elsd, jobs[1]) > (3 if job is jobs[0] else 6))
+        cancel(elsd, job)
+    stayed = [elsd.finished(jobs[i]) for i in (1, 3)]
+    assert [job["status"] for job in stayed] == ["succeeded"] * 2
+    assert [tensors(elsd, job) for job in stayed] == [
+        tensors(elsd, elsd.finished(submit(elsd, bodies[i]))) for i in (1, 3)]
+
+
+def test_each_has_its_own_time(start):
+    """A pass that is shared counts for each by its images."""
+    elsd = start("--job-timeout", 2, "--threads", 1)
+    began = time.monotonic()
+    jobs = line_up(elsd, [LARGE, LARGE | {"seed": 8}])
+    done = [elsd.finished(job) for job in jobs]
+    assert [job["error"]["code"] for job in done] == ["job_timeout"] * 2, done
+    assert shared(elsd) > 0
+    assert time.monotonic() - began >= 3.9, "two seconds each"
+    for job in jobs:
+        assert 1.9 <= seconds_of(elsd, job), "not sooner than they may"
