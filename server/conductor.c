@@ -37,7 +37,7 @@ enum {
 
 static bool has_room(const struct srv_conductor *c, const struct srv_job *job)
 {
-    return !c->runs || job->params->result_bytes <= 2 * (uint64_t)c->parts.config->max_result_bytes - c->bytes;
+    return !c->runs || c->bytes + job->params->result_bytes <= 2 * (uint64_t)c->parts.config->max_result_bytes;
 }
 
 /* May the job begin beside what is running? */
