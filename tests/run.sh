@@ -37,7 +37,7 @@ LONG_PACKAGES=(clang libclang-rt-14-dev valgrind)
 # What threads share: queue, pool, streams, reload, keys, the store.
 THREAD_TESTS=(
     events http job log pool queue quota store
-    service_{bounds,client,crash,denoise,events,http,idle,jobs,keys,life,metrics,queue,reload,soak,store_faults}
+    service_{bounds,client,crash,denoise,events,http,idle,jobs,keys,life,metrics,queue,reload,sharing,soak,store_faults}
 )
 
 # The system's own Python has the packages above, whatever else the caller has in front.
