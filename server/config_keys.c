@@ -86,7 +86,7 @@ const struct srv_key srv_keys[] = {
     NUMBER(working, queue_length, 1, 100000, 64, "Jobs that may wait; a further one gets 429."),
     NUMBER(working, images_per_pass, 1, 64, 2,
            "Jobs that wait one behind the other and are alike but for their seeds are computed together, up to so "
-           "many images: every pass over the bank then serves all of them. More finish in an hour, and the first "
+           "many images and four jobs: every pass over the bank then serves all of them. More finish in an hour, and the first "
            "of them ends when the last does. 1: one job after the other."),
     NUMBER(working, sync_timeout, 0, 3600, 120,
            "Seconds that POST /v1/samples waits before it answers 202."),

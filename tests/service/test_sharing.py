@@ -72,6 +72,29 @@ def test_not_more_images_than_are_allowed(start):
     assert max(ends[2:4]) <= starts[4], "then the last"
 
 
+def test_a_company_leaves_places_for_small_jobs(start):
+    """However many images may share: those who compute for an hour do not take every place."""
+    elsd = start("--threads", 1, "--images-per-pass", 64)
+    large = line_up(elsd, [LARGE | {"seed": seed} for seed in range(8)])
+    wait_until("some to run", lambda: sum(status(elsd, job) == "running" for job in large) == 4)
+    assert elsd.finished(submit(elsd, QUICK))["status"] == "succeeded"
+    assert [status(elsd, job) for job in large] == ["running"] * 4 + ["queued"] * 4
+    for job in reversed(large):
+        cancel(elsd, job)
+
+
+def test_who_begins_beside_a_large_job_is_small_in_company_too(start):
+    """One image may begin beside the large job; the same with many images may not, although it is next and alike."""
+    elsd = start("--threads", 1, "--images-per-pass", 64)
+    fields = LARGE | {"max_samples": 400, "num_inference_steps": 300}
+    large = running(elsd, fields)
+    one, many = [submit(elsd, fields | {"num_inference_steps": 30, "num_images": n}) for n in (1, 32)]
+    wait_until("the small one to begin", lambda: status(elsd, one) != "queued")
+    assert status(elsd, many) == "queued"
+    for job in (many, one, large):
+        cancel(elsd, job)
+
+
 def test_one_after_the_other(start):
     elsd = start("--images-per-pass", 1)
     jobs = [elsd.finished(job) for job in line_up(elsd, [MEMBER | {"seed": seed} for seed in range(3)])]
