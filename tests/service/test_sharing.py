@@ -141,6 +141,44 @@ def test_one_of_them_may_be_cancelled(start):
     cancel(elsd, jobs[2])
 
 
+def test_a_cancellation_ends_a_shared_step_in_its_middle(start):
+    elsd = start("--threads", 1, "--cpu", "c")
+    slow = {"bank": "digits", "num_inference_steps": 2, "start_step": "full", "scales": 31, "outputs": ["image"]}
+    for gone, stays in ((1, 0), (0, 1)):
+        jobs = line_up(elsd, [slow | {"seed": seed} for seed in range(2)])
+        wait_until("both to be told how far they are", lambda: all(
+            elsd.get(f"/v1/jobs/{job['id']}", 200).json()["progress"]["eta_seconds"] is not None for job in jobs))
+        cancel(elsd, jobs[gone])
+        assert step(elsd, jobs[stays]) == 0 and status(elsd, jobs[stays]) == "running", "half a minute is not over"
+        cancel(elsd, jobs[stays])
+
+
+def test_results_of_a_company_have_room(start):
+    """Together they may keep twice what one job may."""
+    elsd = start("--max-result-bytes", 1 << 20, "--images-per-pass", 4)
+    jobs = line_up(elsd, [MEMBER | {"outputs": ["x0", "xt"], "num_inference_steps": 110, "seed": seed}
+                          for seed in range(3)])
+    first, second, third = [elsd.finished(job) for job in jobs]
+    assert third["started_at"] >= min(first["finished_at"], second["finished_at"]) > second["started_at"]
+
+
+def test_a_company_takes_its_members_time(start):
+    """Time is shared evenly among jobs: a pass of one and three images takes four times as long as a step of another
+    job, which therefore takes two steps meanwhile."""
+    elsd = start("--threads", 1, "--images-per-pass", 4)
+    fields = LARGE | {"max_samples": 600}
+    jobs = line_up(elsd, [fields, fields | {"num_images": 3}])
+    wait_until("both to run", lambda: {status(elsd, job) for job in jobs} == {"running"})
+    other = running(elsd, fields | {"tolerance": 1e-9, "num_inference_steps": 1000})
+    before = [step(elsd, job) for job in (*jobs, other)]
+    wait_until("some passes", lambda: step(elsd, jobs[0]) >= before[0] + 12)
+    passes, again, steps = [step(elsd, job) - b for job, b in zip((*jobs, other), before)]
+    assert abs(passes - again) <= 1, "they stay together"
+    assert 1.4 < steps / passes < 2.8, (steps, passes)
+    for job in (*jobs, other):
+        cancel(elsd, job)
+
+
 def test_a_cancellation_changes_no_byte_of_those_who_stay(start):
     elsd = start("--threads", 2, "--images-per-pass", 4)
     bodies = [MEMBER | {"seed": seed, "num_inference_steps": 30} for seed in range(4)]

@@ -368,6 +368,36 @@ START_TEST(test_who_is_alike)
 }
 END_TEST
 
+/* An explicit ᾱ gives β as 1 − ᾱ, which is not to the last bit what the schedule gives: another question. */
+START_TEST(test_beta_to_the_last_bit)
+{
+    struct els_sample_spec spec;
+    struct els_sampler *named, *explicit;
+    double alpha_bar[21];
+    int differ = 0;
+
+    two_tone_spec(&spec);
+    named = make(&spec);
+    for (int i = 0; i <= 20; i++)
+        alpha_bar[i] = els_schedule_alpha_bar(ELS_COSINE, i / 20.0);
+    spec.alpha_bar = alpha_bar;
+    explicit = make(&spec);
+    while (els_sampler_next(named) < els_sampler_num_steps(named)) {
+        int step = els_sampler_next(named);
+        int same = els_sampler_step_info(named, step).beta == els_sampler_step_info(explicit, step).beta;
+
+        ck_assert_int_eq(!els_samplers_alike(named, explicit), !same);
+        differ += !same;
+        ck_assert_int_eq(els_sampler_step(named, NULL, NULL, NULL), 0);
+        ck_assert_int_eq(els_sampler_step(explicit, NULL, NULL, NULL), 0);
+    }
+    ck_assert_int_gt(differ, 0);
+    els_sampler_free(named);
+    els_sampler_free(explicit);
+    forget(&spec);
+}
+END_TEST
+
 START_TEST(test_cancelled_together)
 {
     const struct els_watch watch = {.poll = stop};
@@ -431,4 +461,5 @@ END_TEST
 UNIT_MAIN("sampler", test_steps_are_numbered_noisiest_first, test_ddim_step, test_ddpm_step,
           test_image_k_is_seed_plus_k, test_explicit_alpha_bar_equals_the_schedule,
           test_uploaded_noise_is_x_T, test_cancelled_step_can_be_run_again,
-          test_together_as_alone, test_who_is_alike, test_cancelled_together, test_bad_specs_are_named)
+          test_together_as_alone, test_who_is_alike, test_beta_to_the_last_bit, test_cancelled_together,
+          test_bad_specs_are_named)
