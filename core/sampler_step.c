@@ -107,7 +107,7 @@ int els_sampler_step(struct els_sampler *s, struct els_pool *pool, const struct 
 /* One after the other: the noisy images of all, [batch,C,H,W], and what is answered about them. */
 struct row {
     int64_t batch;
-    float *x, *x0; /* [batch,C,H,W] */
+    float *x, *x0;  /* [batch,C,H,W] */
     float *entropy; /* [batch,H,W], or NULL where none of them wants it */
 };
 

@@ -1,6 +1,6 @@
 /*
- * The conductor owns the pool. It takes jobs out of the queue and runs one step of one job at a time, or of several that
- * are alike.
+ * The conductor owns the pool. It takes jobs out of the queue and runs one step of one job at a time, or of several
+ * that are alike.
  *
  * Who runs: as long as jobs are short, one after the other, in the queue's order, because that gives everybody their
  * result soonest. But a small job must not wait behind hours of a large one: a job that has waited for a second and
@@ -21,7 +21,6 @@
  * Lock: c->lock guards `gone` alone, for drain's waiting. Nothing else is locked under it.
  */
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 #include "clock.h"
@@ -61,7 +60,7 @@ static bool fits(void *user, const struct srv_job *job)
 /* Runs that are about to begin together. */
 struct company {
     const struct srv_conductor *c;
-    const struct srv_params *first;
+    const struct srv_run *first;
     int count;
     int64_t images;
 };
@@ -73,14 +72,11 @@ static bool joins(void *user, const struct srv_job *job)
     const struct srv_conductor *c = company->c;
 
     if (company->images + job->params->spec.num_images > c->parts.config->images_per_pass ||
-        !srv_params_alike(company->first, job->params) || !has_room(c, job))
+        !srv_params_alike(company->first->job->params, job->params) || !has_room(c, job))
         return false;
-    for (const struct srv_run *run = c->runs; run; run = run->next_run) {
-        bool one_of_them = run->next == 0 && srv_params_alike(company->first, run->job->params);
-
-        if (!one_of_them && !is_small_beside(job, run))
+    for (const struct srv_run *run = c->runs; run; run = run->next_run)
+        if (run->company != company->first->company && !is_small_beside(job, run))
             return false;
-    }
     return true;
 }
 
@@ -95,7 +91,7 @@ static double least_share(const struct srv_conductor *c)
 }
 
 /* Takes the reference. NULL: the job has ended already. */
-static struct srv_run *begin(struct srv_conductor *c, struct srv_job *job)
+static struct srv_run *begin(struct srv_conductor *c, struct srv_job *job, int64_t company)
 {
     struct srv_run *run = NULL;
     struct els_error err = {0};
@@ -119,6 +115,7 @@ static struct srv_run *begin(struct srv_conductor *c, struct srv_job *job)
     }
     run->limit = (double)c->parts.config->job_timeout;
     run->share = least_share(c);
+    run->company = company;
     run->next_run = c->runs;
     c->runs = run;
     c->bytes += job->params->result_bytes;
@@ -150,8 +147,7 @@ static bool has_places(const struct srv_conductor *c)
 /* Those next in line that are alike begin with `first`. */
 static void admit_company(struct srv_conductor *c, const struct srv_run *first)
 {
-    const struct srv_params *params = first->job->params;
-    struct company company = {c, params, 1, params->spec.num_images};
+    struct company company = {c, first, 1, first->job->params->spec.num_images};
 
     while (company.count < MOST_TOGETHER && has_places(c)) {
         struct srv_job *job = srv_queue_pop_next(c->parts.queue, joins, &company);
@@ -160,7 +156,7 @@ static void admit_company(struct srv_conductor *c, const struct srv_run *first)
             return;
         company.images += job->params->spec.num_images;
         company.count++;
-        begin(c, job);
+        begin(c, job, first->company);
     }
 }
 
@@ -168,7 +164,7 @@ static void admit(struct srv_conductor *c)
 {
     while (has_places(c)) {
         struct srv_job *job = srv_queue_pop(c->parts.queue, fits, c, c->runs ? 0 : SRV_CONDUCTOR_IDLE_MS);
-        const struct srv_run *run = job ? begin(c, job) : NULL;
+        const struct srv_run *run = job ? begin(c, job, ++c->companies) : NULL;
 
         if (!job)
             return;
@@ -206,35 +202,30 @@ static void reap(struct srv_conductor *c)
     }
 }
 
-/* The run whose turn it is, and those that can take their next step in the same pass. Returns how many. */
+/* The run whose turn it is, and those that began with it and stand at the same step. Returns how many. */
 static int choose(const struct srv_conductor *c, struct srv_run *chosen[SRV_MOST_RUNS])
 {
     struct srv_run *first = c->runs;
-    int64_t images;
     int count = 1;
 
     for (struct srv_run *run = c->runs; run; run = run->next_run)
         if (run->share < first->share)
             first = run;
     chosen[0] = first;
-    images = first->job->params->spec.num_images;
-    for (struct srv_run *run = c->runs; run; run = run->next_run) {
-        int64_t more = run->job->params->spec.num_images;
-
-        if (run != first && images + more <= c->parts.config->images_per_pass && srv_runs_alike(first, run)) {
+    for (struct srv_run *run = c->runs; run; run = run->next_run)
+        if (run != first && run->company == first->company && srv_runs_alike(first, run))
             chosen[count++] = run;
-            images += more;
-        }
-    }
     return count;
 }
 
 /* A step of the run has ended with `status`. What stopped it short is noticed by the next reap, or by draining. */
 static void settle(struct srv_conductor *c, struct srv_run *run, int status, struct els_error *err)
 {
-    if (status == 0 && srv_run_finished(run)) {
+    bool cancelled = atomic_load(&run->job->cancelled);
+
+    if (status == 0 && srv_run_finished(run) && !cancelled) {
         finish(c, run);
-    } else if (srv_run_late(run) && !atomic_load(&run->job->cancelled)) {
+    } else if (srv_run_late(run) && !cancelled) {
         els_fail(err, ELS_ELIMIT, "job_timeout", "The job has computed for %lld s, which is all that it may.",
                  (long long)c->parts.config->job_timeout);
         srv_conductor_fail(c, run->job, run, ELS_ELIMIT, err);
@@ -260,6 +251,7 @@ static void step(struct srv_conductor *c)
     if (status < 0 && status != ELS_ECANCELLED && count > 1) {
         /* Whose fault it is shows when each computes by itself. */
         count = 1;
+        before[0] = chosen[0]->seconds;
         status = srv_runs_step(chosen, count, c->pool, &c->cut, &err);
     }
     for (int i = 0; i < count; i++) {

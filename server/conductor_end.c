@@ -1,6 +1,6 @@
 /*
- * The end of a job, on the conductor's thread: results into the store, then the job's status and terminal event, then it
- * retires from the list of live jobs. A crash in between repeats the job, and it comes out the same.
+ * The end of a job, on the conductor's thread: results into the store, then the job's status and terminal event, then
+ * it retires from the list of live jobs. A crash in between repeats the job, and it comes out the same.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -14,6 +14,7 @@ struct srv_conductor {
     struct els_pool *pool;
     struct srv_run *runs; /* being computed; the thread's own */
     uint64_t bytes;       /* of their results */
+    int64_t companies;    /* that have begun so far */
     int64_t next_sweep, next_probe;
     atomic_int running;   /* the length of `runs` */
     atomic_bool store_works;

@@ -85,9 +85,9 @@ const struct srv_key srv_keys[] = {
     TEXT(working, cpu, "auto", NULL, "Inner loops for a kind of CPU, such as c or avx2; auto: the fastest."),
     NUMBER(working, queue_length, 1, 100000, 64, "Jobs that may wait; a further one gets 429."),
     NUMBER(working, images_per_pass, 1, 64, 2,
-           "Jobs that wait one behind the other and are alike but for their seeds are computed together, up to so "
-           "many images and four jobs: every pass over the bank then serves all of them. More finish in an hour, and the first "
-           "of them ends when the last does. 1: one job after the other."),
+           "Jobs that wait one behind the other and are alike but for seeds, numbers of images, noise and sampler are "
+           "computed together, up to so many images and four jobs: every pass over the bank then serves all of them. "
+           "More finish in an hour, and the first of them ends when the last does. 1: one job after the other."),
     NUMBER(working, sync_timeout, 0, 3600, 120,
            "Seconds that POST /v1/samples waits before it answers 202."),
     NUMBER(working, max_num_images, 1, 10000, 64, "Images in one job."),

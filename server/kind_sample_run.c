@@ -86,12 +86,7 @@ static int choose_scales(struct srv_run *run, struct els_pool *pool, const struc
 
 struct els_sampler *srv_sample_sampler(const struct srv_run *run)
 {
-    const struct sampling *work = work_of(run);
-
-    /* A step that is run again may have come as far as what follows the sampler's own. */
-    if (!work->sampler || srv_sample_wants_mosaics(run) || els_sampler_next(work->sampler) != run->next)
-        return NULL;
-    return work->sampler;
+    return srv_sample_wants_mosaics(run) ? NULL : work_of(run)->sampler;
 }
 
 void srv_sample_stepped(struct srv_run *run)
@@ -130,6 +125,7 @@ int srv_sample_step(struct srv_run *run, struct els_pool *pool, const struct els
 
     if (!work->sampler)
         status = choose_scales(run, pool, watch, err);
+    /* A step that is run again may have come as far as what follows the sampler's own. */
     if (status == 0 && els_sampler_next(work->sampler) == run->next)
         status = advance(run, pool, watch, err);
     if (status == 0 && run->next == run->job->params->num_steps - 1)

@@ -312,8 +312,8 @@ void srv_queue_note_duration(struct srv_queue *queue, double seconds)
     pthread_mutex_unlock(&queue->lock);
 }
 
-/* The conductor computes one job's worth at a time, so a place becomes free about once per mean duration. What
- * was re-queued at start beyond the capacity has to go first. */
+/* The conductor computes one job's worth at a time, so on the average a place becomes free once per mean duration.
+ * What was re-queued at start beyond the capacity has to go first. */
 int srv_queue_retry_after(struct srv_queue *queue)
 {
     double seconds;

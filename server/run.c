@@ -1,5 +1,5 @@
 /*
- * One job under computation, of any kind. Only the conductor calls this, from its thread; srv_run_step's poll runs on
+ * One job under computation, of any kind. Only the conductor calls this, from its thread; srv_runs_step's poll runs on
  * the pool's workers, and touches only atomics and the job, which looks after itself.
  *
  * Tensors are laid out image by image from the beginning, so an image's part is one block for the store. Their size was
@@ -271,11 +271,6 @@ int srv_runs_step(struct srv_run *const *runs, int count, struct els_pool *pool,
         runs[i]->share += seconds / count; /* the same for all, so that they stay together */
     }
     return status;
-}
-
-int srv_run_step(struct srv_run *run, struct els_pool *pool, const atomic_bool *stop, struct els_error *err)
-{
-    return srv_runs_step(&run, 1, pool, stop, err);
 }
 
 /* ---- the outcome ---- */

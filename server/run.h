@@ -3,7 +3,7 @@
  *
  *     struct srv_run *run = NULL;
  *     srv_run_new(&run, job, &err);                       // takes the reference on success
- *     while (!srv_run_finished(run) && srv_run_step(run, pool, &stop, &err) == 0)
+ *     while (!srv_run_finished(run) && srv_runs_step(&run, 1, pool, &stop, &err) == 0)
  *         ;
  *     srv_run_outcome(run, pool, &outcome, &err);         // the job succeeded: everything the store keeps
  *     run = srv_run_free(run);
@@ -21,6 +21,7 @@ struct srv_run {
     struct srv_run *next_run; /* of the conductor's active runs */
     struct srv_job *job;      /* a reference */
     const struct srv_kind *kind;
+    int64_t company;          /* the same for runs that began together, to share passes */
     int next;                 /* the step that runs next; num_steps when all are done */
     void *work;               /* the kind's own */
     double limit;             /* seconds that it may compute; 0: no limit */
@@ -46,12 +47,10 @@ bool srv_run_finished(const struct srv_run *run);
 bool srv_run_late(const struct srv_run *run);
 /* Computing that is left, in the measure of srv_params.cost. */
 double srv_run_left(const struct srv_run *run);
-/* One step. ELS_ECANCELLED when the job was cancelled, is late, or `stop` became true. */
-int srv_run_step(struct srv_run *run, struct els_pool *pool, const atomic_bool *stop, struct els_error *err);
 /* Do the next steps of both ask the bank the same, so that one pass can serve them? */
 bool srv_runs_alike(const struct srv_run *a, const struct srv_run *b);
-/* One step of `count` ≥ 1 runs, each alike to the first. ELS_ECANCELLED as above, for any of their jobs: then, as after
- * an error, none has moved. An error may be about any of them. */
+/* One step of `count` ≥ 1 different runs, each alike to the first. ELS_ECANCELLED when a job of theirs was cancelled or
+ * is late, or `stop` became true: then, as after an error, none has moved. An error may be about any of them. */
 int srv_runs_step(struct srv_run *const *runs, int count, struct els_pool *pool, const atomic_bool *stop,
                   struct els_error *err);
 /* Fills *outcome, which borrows from the run. */

@@ -95,6 +95,17 @@ def test_who_begins_beside_a_large_job_is_small_in_company_too(start):
         cancel(elsd, job)
 
 
+def test_a_small_job_is_not_chained_to_an_alike_large_one(start):
+    """It begins beside it, comes to the same step, and goes on ahead."""
+    elsd = start("--threads", 1, "--images-per-pass", 64)
+    fields = LARGE | {"max_samples": 60, "num_inference_steps": 100}
+    large = running(elsd, fields | {"num_images": 32})
+    assert elsd.finished(submit(elsd, fields))["status"] == "succeeded"
+    assert status(elsd, large) == "running"
+    assert shared(elsd) == 0
+    cancel(elsd, large)
+
+
 def test_one_after_the_other(start):
     elsd = start("--images-per-pass", 1)
     jobs = [elsd.finished(job) for job in line_up(elsd, [MEMBER | {"seed": seed} for seed in range(3)])]
@@ -193,11 +204,12 @@ def test_a_cancellation_changes_no_byte_of_those_who_stay(start):
 
 
 def test_each_has_its_own_time(start):
-    """A pass that is shared counts for each by its images."""
-    elsd = start("--job-timeout", 2, "--threads", 1)
+    """A pass that is shared counts for each by its images: the one with two is late first, the other goes on."""
+    elsd = start("--job-timeout", 2, "--threads", 1, "--images-per-pass", 3)
     began = time.monotonic()
-    jobs = line_up(elsd, [LARGE, LARGE | {"seed": 8}])
+    jobs = line_up(elsd, [LARGE | {"max_samples": 500}, LARGE | {"max_samples": 500, "num_images": 2}])
     done = [elsd.finished(job) for job in jobs]
+    assert done[0]["progress"]["step"] > done[1]["progress"]["step"] + 2
     assert [job["error"]["code"] for job in done] == ["job_timeout"] * 2, done
     assert shared(elsd) > 0
     assert time.monotonic() - began >= 3.9, "two seconds each"
