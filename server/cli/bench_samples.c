@@ -101,7 +101,7 @@ static int bench_data(struct bench *b, struct els_error *err)
         if (status == 0 && sets[i].bank)
             status = time_sample(b, "samples", sets[i].bank, sets[i].scales, sets[i].label, 1, err);
     }
-    if (status == 0)
+    if (status == 0 && (sets[0].bank || sets[1].bank))
         bench_steps_heading(b);
     for (int i = 0; i < NUM_SETS; i++) {
         if (status == 0 && sets[i].bank)
