@@ -131,6 +131,14 @@ START_TEST(test_image_k_is_seed_plus_k)
 }
 END_TEST
 
+/* The cosine schedule of 20 steps, said outright. */
+static const double *cosine(double alpha_bar[21])
+{
+    for (int i = 0; i <= 20; i++)
+        alpha_bar[i] = els_schedule_alpha_bar(ELS_COSINE, i / 20.0);
+    return alpha_bar;
+}
+
 START_TEST(test_explicit_alpha_bar_equals_the_schedule)
 {
     struct els_sample_spec spec;
@@ -139,9 +147,7 @@ START_TEST(test_explicit_alpha_bar_equals_the_schedule)
 
     two_tone_spec(&spec);
     named = run(&spec);
-    for (int i = 0; i <= 20; i++)
-        alpha_bar[i] = els_schedule_alpha_bar(ELS_COSINE, i / 20.0);
-    spec.alpha_bar = alpha_bar;
+    spec.alpha_bar = cosine(alpha_bar);
     explicit = run(&spec);
     for (int q = 0; q < VALUES; q++)
         ck_assert_double_eq_tol(els_sampler_x(named)[q], els_sampler_x(explicit)[q], 1e-6);
@@ -378,9 +384,7 @@ START_TEST(test_beta_to_the_last_bit)
 
     two_tone_spec(&spec);
     named = make(&spec);
-    for (int i = 0; i <= 20; i++)
-        alpha_bar[i] = els_schedule_alpha_bar(ELS_COSINE, i / 20.0);
-    spec.alpha_bar = alpha_bar;
+    spec.alpha_bar = cosine(alpha_bar);
     explicit = make(&spec);
     while (els_sampler_next(named) < els_sampler_num_steps(named)) {
         int step = els_sampler_next(named);
