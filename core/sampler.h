@@ -113,8 +113,8 @@ int els_sampler_step(struct els_sampler *s, struct els_pool *pool, const struct 
 /* Non-zero when both stand before the same step: bank, selection, machine, P, noise level, tolerance, entropy or not.
  * Never at the end of one. Seeds, numbers of images and the kind of sampler may differ. */
 int els_samplers_alike(const struct els_sampler *a, const struct els_sampler *b);
-/* Runs the next step of `count` ≥ 1 different samplers, each alike to the first. Every one gets the bytes that it would get by
- * itself. After an error none has moved; an error about x may be about any of them. */
+/* Runs the next step of `count` ≥ 1 different samplers, each alike to the first. Every one gets the bytes that it would
+ * get by itself. After an error (as of els_sampler_step) none has moved; an error about x may be about any of them. */
 int els_samplers_step(struct els_sampler *const *s, int count, struct els_pool *pool, const struct els_watch *watch,
                       struct els_error *err);
 

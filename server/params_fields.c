@@ -566,7 +566,8 @@ const struct srv_field srv_field_scales = {
 
 const struct srv_field srv_field_seed = {
     .name = "seed", .type = "integer or null", .fallback = "null", .read = read_seed, .min = 0,
-    .max = (int64_t)ELS_MAX_SEED, .own = true, .doc = "Seed of the first image; null: a random one, which the answer tells.",
+    .max = (int64_t)ELS_MAX_SEED, .own = true,
+    .doc = "Seed of the first image; null: a random one, which the answer tells.",
 };
 
 const struct srv_field srv_field_exclude = {

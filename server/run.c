@@ -3,8 +3,8 @@
  * the pool's workers, and touches only atomics and the job, which looks after itself.
  *
  * Tensors are laid out image by image from the beginning, so an image's part is one block for the store. Their size was
- * checked when the job was accepted. Previews are made only while somebody looks on, and never take
- * more than a twentieth of the time: after some that took d come none for 19·d.
+ * checked when the job was accepted. Previews are made only while somebody looks on, and a
+ * run's never take more than a twentieth of the time: after some that took d come none for 19·d.
  */
 #include "run.h"
 

@@ -25,7 +25,8 @@ IMAGES = (1, 2, 4, 8)
 
 
 def seconds_between(job):
-    first, last = (datetime.datetime.fromisoformat(job[key].replace("Z", "+00:00")) for key in ("created_at", "finished_at"))
+    first, last = (datetime.datetime.fromisoformat(job[key].replace("Z", "+00:00"))
+                   for key in ("created_at", "finished_at"))
     return (last - first).total_seconds()
 
 
@@ -33,7 +34,8 @@ def run(daemon, folder, images, jobs, fields, bank):
     """Seconds until all are done, and the mean over the jobs from acceptance to end."""
     with daemon(folder, "--images-per-pass", images, "--bank", f"bank={bank}") as elsd:
         began = time.monotonic()
-        posted = [elsd.post("/v1/jobs", 202, json={"bank": "bank", "seed": seed} | fields).json() for seed in range(jobs)]
+        posted = [elsd.post("/v1/jobs", 202, json={"bank": "bank", "seed": seed} | fields).json()
+                  for seed in range(jobs)]
         done = [elsd.finished(job) for job in posted]
         return time.monotonic() - began, statistics.mean(map(seconds_between, done))
 
@@ -62,7 +64,8 @@ def main():
                     times[images].append(run(Daemon, folder, images, o.jobs, fields, o.bank))
         medians = {images: [statistics.median(t) for t in zip(*times[images])] for images in IMAGES}
         for images, (every, mean) in medians.items():
-            print(f"{name:14} {images:6} {every:7.2f}s {every / medians[1][0]:6.2f} {mean:7.2f}s {mean / medians[1][1]:6.2f}",
+            alone = medians[1]
+            print(f"{name:14} {images:6} {every:7.2f}s {every / alone[0]:6.2f} {mean:7.2f}s {mean / alone[1]:6.2f}",
                   flush=True)
 
 

@@ -96,6 +96,8 @@ def test_the_harness_notices_a_crash(tmp_path):
 
 def test_the_harness_notices_a_leaked_descriptor(tmp_path):
     with Daemon(tmp_path) as elsd, elsd.raw():
+        # The system connects a client before the daemon has accepted it.
+        wait_until("the daemon to accept", lambda: elsd.descriptors() - elsd.descriptors_at_start)
         with pytest.raises(AssertionError, match="descriptors leaked: {'socket': 1}"):
             elsd.check_descriptors(patience=1)
 

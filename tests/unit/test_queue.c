@@ -243,5 +243,6 @@ START_TEST(test_retry_after)
 }
 END_TEST
 
-UNIT_MAIN("queue", test_first_in_first_out, test_owners_in_turn, test_nobody_is_overtaken, test_full, test_positions_come_true, test_remove,
+UNIT_MAIN("queue", test_first_in_first_out, test_owners_in_turn, test_nobody_is_overtaken, test_full,
+          test_positions_come_true, test_remove,
           test_pop_what_fits, test_pop_waits, test_retry_after)
