@@ -17,7 +17,7 @@
 #include "config_toml.h"
 #include "utf8.h"
 
-enum { MAX_FILE = 1 << 20, MAX_HELP = 1 << 16 };
+enum { MAX_FILE = 1 << 20, MAX_HELP = 1 << 16, LEAST_MEMORY = 64 << 20 };
 
 /* What the flags said besides the settings. */
 struct flags {
@@ -299,6 +299,10 @@ static int check_whole(const struct srv_config *config, struct els_error *err)
         return els_fail(err, ELS_EINVAL, "bind",
                         "bind is \"%.64s\"; it must be an IP address such as 127.0.0.1 or ::1",
                         config->bind);
+    if (config->memory_limit && config->memory_limit < LEAST_MEMORY)
+        return els_fail(err, ELS_EINVAL, "memory_limit",
+                        "memory_limit is %lld; it must be 0 (a quarter of the machine's memory) or at least %lld",
+                        (long long)config->memory_limit, (long long)LEAST_MEMORY);
     if (!srv_config_is_loopback(config->bind) && !*config->keys_file &&
         !config->allow_unauthenticated)
         return els_fail(

@@ -37,6 +37,10 @@ struct srv_config {
     int64_t upload_timeout;              /* seconds for a whole request, 30 */
     int64_t max_jobs_per_key;            /* unfinished ones; 0: no limit */
     int64_t max_jobs_per_address;        /* likewise */
+    int64_t memory_limit;                /* 0: a quarter of the machine's */
+    int64_t disk_limit;                  /* 0: one and a half times retention_bytes */
+    int64_t share_per_key;               /* of either limit, in percent, 50 */
+    int64_t share_per_address;           /* likewise */
     char *allowed_hosts; /* "": host names that a reverse proxy may pass on, comma-separated */
     char *cors_origins;  /* "": origins that may read answers from a browser, comma-separated */
     char *keys_file;            /* "": nobody needs an API key */

@@ -81,6 +81,15 @@ const struct srv_key srv_keys[] = {
     NUMBER(guarding, max_jobs_per_address, 0, 100000, 0,
            "Unfinished jobs from one address; 0: as many as the queue takes."),
 
+    NUMBER(guarding, memory_limit, 0, 1024 * TIB, 0,
+           "Bytes of memory for everything that clients cause: requests, jobs, results without a state_dir, answers, "
+           "banks. At least 64 MiB; 0: a quarter of the machine's memory, or of the container's."),
+    NUMBER(guarding, disk_limit, 0, 1024 * TIB, 0,
+           "Bytes in state_dir for inputs and results; 0: one and a half times retention_bytes."),
+    NUMBER(guarding, share_per_key, 1, 100, 50,
+           "Percent of memory_limit and disk_limit that the requests and unfinished jobs of one API key may hold."),
+    NUMBER(guarding, share_per_address, 1, 100, 50, "The same for one address."),
+
     NUMBER(working, threads, 0, 1024, 0, "Threads that compute; 0: one per core."),
     TEXT(working, cpu, "auto", NULL, "Inner loops for a kind of CPU, such as c or avx2; auto: the fastest."),
     NUMBER(working, queue_length, 1, 100000, 64, "Jobs that may wait; a further one gets 429."),

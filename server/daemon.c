@@ -16,6 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "account.h"
 #include "api_meta.h"
 #include "api_science.h"
 #include "apikeys.h"
@@ -82,6 +83,23 @@ static int write_port_file(const char *path, int port, struct els_error *err)
     return 0;
 }
 
+static int open_accounts(struct srv_daemon *daemon)
+{
+    const struct srv_config *config = daemon->config;
+    struct srv_account_limits limits = {
+        .bytes = {[SRV_MEMORY] = config->memory_limit ? config->memory_limit : srv_accounts_default_memory(),
+                  [SRV_DISK] = config->disk_limit ? config->disk_limit
+                                                  : config->retention_bytes + config->retention_bytes / 2},
+        .percent_per_key = (int)config->share_per_key,
+        .percent_per_address = (int)config->share_per_address,
+    };
+    int r = srv_accounts_new(&daemon->accounts, &limits);
+
+    if (r == 0)
+        daemon->self = srv_payer_new(daemon->accounts, "", "");
+    return r == 0 && !daemon->self ? ELS_ENOMEM : r;
+}
+
 /* Before the port is open: nobody is served without the key that is needed. */
 static int open_keys(struct srv_daemon *daemon, struct els_error *err)
 {
@@ -139,7 +157,9 @@ static int run(struct srv_daemon *daemon, struct els_error *err)
     int r;
 
     block_signals(&signals);
-    r = open_keys(daemon, err);
+    r = open_accounts(daemon);
+    if (r == 0)
+        r = open_keys(daemon, err);
     if (r < 0)
         return r;
     r = srv_http_start(&http, daemon, tables);
@@ -182,6 +202,8 @@ int srv_daemon_main(int argc, char **argv)
     else if (r < 0)
         fprintf(stderr, "elsd: %s\n", *err.message ? err.message : els_status_text(r));
     srv_apikeys_free(daemon.apikeys);
+    srv_payer_unref(daemon.self);
+    srv_accounts_free(daemon.accounts);
     srv_metrics_free(daemon.metrics);
     srv_log_free(daemon.log);
     srv_config_deinit(&config);

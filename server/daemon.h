@@ -8,16 +8,20 @@
 #include <stdatomic.h>
 
 struct els_pool;
+struct srv_accounts;
 struct srv_apikeys;
 struct srv_banks;
 struct srv_config;
 struct srv_jobs;
 struct srv_log;
 struct srv_metrics;
+struct srv_payer;
 
 struct srv_daemon {
     const struct srv_config *config; /* config.h */
     struct srv_log *log;             /* log.h; any thread */
+    struct srv_accounts *accounts;   /* account.h; any thread */
+    struct srv_payer *self;          /* pays for what the daemon itself needs: banks, what it finds at start */
     struct srv_apikeys *apikeys;     /* apikeys.h; any thread. NULL: nobody needs a key */
     struct srv_banks *banks;         /* banks.h; any thread */
     struct srv_jobs *jobs;           /* jobs.h; any thread */

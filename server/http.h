@@ -35,6 +35,7 @@
 #include <sys/types.h>
 
 struct srv_daemon;
+struct srv_refusal;
 struct srv_request;
 struct srv_response;
 
@@ -115,6 +116,8 @@ void srv_problem(struct srv_response *res, int status, const char *code, const c
  * a sentence. */
 void srv_problem_error(struct srv_response *res, const char *pointer, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* The answer to a charge that was refused, with Retry-After where trying again can help. */
+void srv_problem_refused(struct srv_response *res, const struct srv_refusal *why);
 /* The usual 422: detail and one error with the pointer. */
 void srv_problem_invalid(struct srv_response *res, const char *pointer, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

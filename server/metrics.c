@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "account.h"
 #include "banks.h"
 #include "clock.h"
 #include "daemon.h"
@@ -134,6 +135,7 @@ struct page {
     struct srv_daemon *daemon;
     bool ready; /* the banks and the jobs may be looked at */
     struct srv_jobs_counts jobs;
+    struct srv_account_totals accounts;
     struct els_buffer *out;
 };
 
@@ -142,7 +144,7 @@ struct metric {
     const char *type;
     const char *help;
     int (*write)(const struct page *page, const struct metric *m);
-    int which; /* of enum srv_counter or srv_histogram */
+    int which; /* of enum srv_counter, srv_histogram or srv_resource */
 };
 
 static int sample(const struct page *page, const struct metric *m, double value)
@@ -293,6 +295,37 @@ static int write_banks(const struct page *page, const struct metric *m)
     return status;
 }
 
+static int write_account(const struct page *page, const struct metric *m)
+{
+    int status = 0;
+
+    for (int i = 0; i < SRV_CHARGE_COUNT && status == 0; i++)
+        if ((int)srv_charge_resource((enum srv_charge_class)i) == m->which)
+            status = labelled(page, m, "class", srv_charge_name((enum srv_charge_class)i),
+                              (uint64_t)page->accounts.held[i]);
+    return status;
+}
+
+static int write_account_most(const struct page *page, const struct metric *m)
+{
+    return sample(page, m, (double)page->accounts.most[m->which]);
+}
+
+static int write_account_limit(const struct page *page, const struct metric *m)
+{
+    return sample(page, m, (double)srv_accounts_limit(page->daemon->accounts, (enum srv_resource)m->which));
+}
+
+static int write_account_refused(const struct page *page, const struct metric *m)
+{
+    static const char *const words[] = {"total", "key", "address"};
+    int status = 0;
+
+    for (int i = 0; i < 3 && status == 0; i++)
+        status = labelled(page, m, "limit", words[i], page->accounts.refused[m->which][i]);
+    return status;
+}
+
 static int write_start_time(const struct page *page, const struct metric *m)
 {
     return sample(page, m, page->metrics->start_time);
@@ -346,6 +379,17 @@ static const struct metric table[] = {
     {"els_reloads_total", "counter", "SIGHUPs, by whether what they brought is in use.",
      write_reloads, 0},
     {"els_bank_bytes", "gauge", "Memory of a served bank's images.", write_banks, 0},
+    {"els_memory_bytes", "gauge", "Memory charged to clients and banks, by what it is for.", write_account, SRV_MEMORY},
+    {"els_memory_peak_bytes", "gauge", "The most memory that was charged at once.", write_account_most, SRV_MEMORY},
+    {"els_memory_limit_bytes", "gauge", "Memory that may be charged (memory_limit).", write_account_limit,
+     SRV_MEMORY},
+    {"els_memory_refused_total", "counter", "Charges of memory that were refused, by the limit that was reached.",
+     write_account_refused, SRV_MEMORY},
+    {"els_disk_bytes", "gauge", "Disk charged for jobs, by what it is for.", write_account, SRV_DISK},
+    {"els_disk_peak_bytes", "gauge", "The most disk that was charged at once.", write_account_most, SRV_DISK},
+    {"els_disk_limit_bytes", "gauge", "Disk that may be charged (disk_limit).", write_account_limit, SRV_DISK},
+    {"els_disk_refused_total", "counter", "Charges of disk that were refused, by the limit that was reached.",
+     write_account_refused, SRV_DISK},
     {"process_start_time_seconds", "gauge", "When the process began, in seconds since 1970.",
      write_start_time, 0},
     {"process_cpu_seconds_total", "counter", "Processor time of all threads.", write_cpu, 0},
@@ -360,6 +404,7 @@ int srv_metrics_write(const struct srv_metrics *metrics, struct srv_daemon *daem
                         .ready = atomic_load(&daemon->ready)};
     int status = 0;
 
+    srv_accounts_totals(daemon->accounts, &page.accounts);
     if (page.ready)
         page.jobs = srv_jobs_counts(daemon->jobs);
     for (size_t i = 0; i < sizeof(table) / sizeof(*table) && status == 0; i++) {

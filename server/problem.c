@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "account.h"
 #include "connection.h"
 
 enum { MAX_DETAIL = 1024, MAX_ERRORS = 32 };
@@ -119,4 +120,11 @@ void srv_problem_invalid(struct srv_response *res, const char *pointer, const ch
     va_start(ap, format);
     add_error(res, pointer, format, ap);
     va_end(ap);
+}
+
+void srv_problem_refused(struct srv_response *res, const struct srv_refusal *why)
+{
+    srv_problem(res, why->status, why->code, "%s", why->detail);
+    if (why->status != 413)
+        srv_response_header(res, "Retry-After", "2");
 }
