@@ -11,7 +11,7 @@
 #include "service.h"
 #include "submit.h"
 
-enum { LIST_DEFAULT = 20, LIST_MOST = 100, MAX_ZOOM = 16, NUMBER_MOST = 12 /* digits */ };
+enum { LIST_DEFAULT = 20, LIST_MOST = 100, LIST_BYTES = 4 << 20 /* of records on a page, but for its last */, MAX_ZOOM = 16, NUMBER_MOST = 12 /* digits */ };
 
 static struct srv_jobs *jobs_of(const struct srv_request *req)
 {
@@ -137,6 +137,7 @@ struct page {
     json_t *list;
     int64_t last; /* the sequence of the last one on the page */
     int room;
+    size_t bytes; /* that the page may still take; its first record takes what it takes */
     bool more;
     int status; /* the filter, as srv_store_query has it */
 };
@@ -148,18 +149,28 @@ static int add_json(struct page *page, const struct srv_record *record)
     return json_array_append_new(page->list, srv_record_json(record, SRV_RECORD_BRIEF));
 }
 
+static size_t text_size(const char *text)
+{
+    return text ? strlen(text) : 0;
+}
+
+enum { PAGE_FULL = 1 };
+
 /* A job of the page; the last of the query only tells that there is a next page. */
 static int add_job(void *user, const struct srv_record *record)
 {
     struct page *page = user;
     struct srv_record live = {0};
     struct srv_job *job;
+    size_t size;
     int status;
 
-    if (page->room-- == 0) {
+    size = text_size(record->params) + text_size(record->error) + text_size(record->engine);
+    if (page->room-- == 0 || (size > page->bytes && page->last > 0)) {
         page->more = true;
-        return 0;
+        return PAGE_FULL;
     }
+    page->bytes -= size < page->bytes ? size : page->bytes;
     page->last = record->sequence;
     job = srv_status_ended(record->status) ? NULL : srv_jobs_live(page->jobs, record->id);
     if (!job)
@@ -198,7 +209,7 @@ static bool read_query(struct srv_request *req, struct srv_response *res, struct
 
 static void list_jobs(struct srv_request *req, struct srv_response *res)
 {
-    struct page page = {.jobs = jobs_of(req), .list = json_array()};
+    struct page page = {.jobs = jobs_of(req), .list = json_array(), .bytes = LIST_BYTES};
     struct srv_store_query query;
     struct els_error err = {0};
     int status;
@@ -208,6 +219,8 @@ static void list_jobs(struct srv_request *req, struct srv_response *res)
     page.room = query.limit++;
     page.status = query.status;
     status = page.list ? srv_store_list(page.jobs->store, &query, add_job, &page, &err) : ELS_ENOMEM;
+    if (status == ELS_ECANCELLED && page.more)
+        status = 0; /* the page is full */
     if (status < 0)
         srv_problem(res, 500, "store_failed", "%s", err.message[0] ? err.message : els_status_text(ELS_ENOMEM));
     else
@@ -242,14 +255,16 @@ static void delete_ended(struct srv_request *req, struct srv_response *res, cons
 {
     struct srv_record record = {0};
     struct els_error err = {0};
-    int status;
+    const char *key = srv_request_key(req);
+    int status = srv_jobs_record(jobs_of(req), id, key, &record, &err);
 
-    if (!srv_results_find(req, res, id, &record))
-        return;
-    if (record.status == SRV_CANCELLED) {
+    /* What is damaged can be deleted all the same. */
+    if (status != 0 && !srv_store_is_damage(&err)) {
+        srv_results_store_problem(res, status, &err, id);
+    } else if (status == 0 && record.status == SRV_CANCELLED) {
         srv_results_json(req, res, 200, &record);
     } else {
-        status = srv_store_remove(jobs_of(req)->store, id, srv_now_ms(), &err);
+        status = srv_store_remove(jobs_of(req)->store, id, key, srv_now_ms(), &err);
         if (status == 0)
             srv_response_json(res, 200, json_pack("{s:s, s:b}", "id", id, "deleted", 1));
         else

@@ -12,6 +12,8 @@
 #include "saved_scales.h"
 #include "service.h"
 
+enum { LIST_BYTES = 1 << 20 /* of schedules on a page, but for its last */ };
+
 /* ---- names ---- */
 
 bool srv_saved_name_is_good(const char *name)
@@ -107,32 +109,60 @@ static void store_problem(struct srv_response *res, int status, const struct els
 {
     if (status == ELS_ENOENT)
         srv_problem(res, 404, "scales_not_found", "There are no scales named \"%.80s\".", name);
+    else if (status == ELS_ELIMIT && strcmp(err->field, "scales") == 0)
+        srv_problem(res, 413, "scales_too_large", "%s", err->message);
+    else if (srv_store_is_damage(err))
+        srv_problem(res, 500, "damaged", "%s", err->message);
     else if (status == ELS_ELIMIT)
         srv_problem(res, 409, "too_many_scales", "%s", err->message);
     else
         srv_problem(res, 500, "store_failed", "%s", err->message[0] ? err->message : els_status_text(status));
 }
 
-static int add_saved(void *list, const struct srv_saved_scales *s)
+/* A page of the list. */
+struct page {
+    json_t *list;
+    char last[SRV_SCALES_NAME_SIZE]; /* the name of the last that was saved */
+    int64_t room;
+    size_t bytes; /* that the page may still take; its first takes what it takes */
+    bool more;
+};
+
+static int add_saved(void *user, const struct srv_saved_scales *s)
 {
-    return json_array_append_new(list, saved_json(s));
+    struct page *page = user;
+    size_t size = strlen(s->scales);
+
+    if (page->room-- == 0 || (size > page->bytes && *page->last)) {
+        page->more = true;
+        return 1;
+    }
+    page->bytes -= size < page->bytes ? size : page->bytes;
+    snprintf(page->last, sizeof(page->last), "%s", s->name);
+    return json_array_append_new(page->list, saved_json(s));
 }
 
+/* The presets come first, on the first page. */
 static void list_scales(struct srv_request *req, struct srv_response *res)
 {
-    json_t *list = json_array();
+    const char *cursor = srv_request_query(req, "cursor");
+    struct page page = {.list = json_array(), .bytes = LIST_BYTES};
     struct els_error err = {0};
-    int status = list ? 0 : ELS_ENOMEM;
+    int status = page.list ? 0 : ELS_ENOMEM;
 
-    for (int i = 0; status == 0 && i < els_scales_num_presets(); i++)
-        status = json_array_append_new(list, preset_json(i)) < 0 ? ELS_ENOMEM : 0;
+    if (!srv_request_query_int(req, res, "limit", 1, SRV_SCALES_MOST, SRV_SCALES_MOST, &page.room))
+        goto out;
+    for (int i = 0; status == 0 && !cursor && i < els_scales_num_presets(); i++)
+        status = json_array_append_new(page.list, preset_json(i)) < 0 ? ELS_ENOMEM : 0;
     if (status == 0)
-        status = srv_store_list_scales(store_of(req), srv_request_key(req), add_saved, list, &err);
-    if (status == 0)
-        answer_json(res, 200, json_pack("{s:O}", "scales", list));
+        status = srv_store_list_scales(store_of(req), srv_request_key(req), cursor ? cursor : "", add_saved, &page, &err);
+    if (status == 0 || (status == ELS_ECANCELLED && page.more))
+        answer_json(res, 200, json_pack("{s:O, s:s?}", "scales", page.list, "next_cursor",
+                                        page.more ? page.last : NULL));
     else
         store_problem(res, status == ELS_ECANCELLED ? ELS_ENOMEM : status, &err, "");
-    json_decref(list);
+out:
+    json_decref(page.list);
 }
 
 static void get_scales(struct srv_request *req, struct srv_response *res)

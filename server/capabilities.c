@@ -74,7 +74,7 @@ static json_t *limits_json(const struct srv_config *config, const struct srv_lim
 {
     json_t *json = json_pack("{s:{s:I}, s:{s:I}, s:{s:I}, s:{s:I}, s:{s:I}, s:{s:I}}", "body_bytes", "max",
                              (json_int_t)config->max_body_bytes, "result_bytes", "max",
-                             (json_int_t)config->max_result_bytes, "job_cost", "max",
+                             (json_int_t)limits->max_result_bytes, "job_cost", "max",
                              (json_int_t)config->max_job_cost, "job_seconds", "max",
                              (json_int_t)config->job_timeout, "queue_length", "max",
                              (json_int_t)config->queue_length, "sync_timeout", "max",

@@ -30,7 +30,8 @@ enum {
     PATIENCE_MS = 1000,     /* so long a small job waits for its turn in the line first */
     MUCH_SMALLER = 4,       /* a quarter of what is left, or less */
     MOST_TOGETHER = SRV_MOST_RUNS / 2, /* so that places are left for small jobs */
-    SWEEP_MS = 60 * 1000,
+    TIDY_MS = 60 * 1000,
+    UNTIDY_MS = 10,         /* between two pieces of tidying, when there is nothing else to do */
 };
 
 /* ---- who runs ---- */
@@ -103,7 +104,9 @@ static struct srv_run *begin(struct srv_conductor *c, struct srv_job *job, int64
         srv_job_unref(job);
         return NULL;
     }
-    status = srv_run_new(&run, job, &err);
+    status = srv_job_load_inputs(job, c->parts.store, &err);
+    if (status == 0)
+        status = srv_run_new(&run, job, &err);
     if (status == 0 && srv_store_start(c->parts.store, job->record.id, now, &err) < 0) {
         /* The mark "running" is for lists only; a store that is truly broken shows at the end. */
         srv_log(c->parts.log, SRV_WARNING, "store_failed", "id", job->record.id, "detail", err.message, NULL);
@@ -163,7 +166,7 @@ static void admit_company(struct srv_conductor *c, const struct srv_run *first)
 static void admit(struct srv_conductor *c)
 {
     while (has_places(c)) {
-        struct srv_job *job = srv_queue_pop(c->parts.queue, fits, c, c->runs ? 0 : SRV_CONDUCTOR_IDLE_MS);
+        struct srv_job *job = srv_queue_pop(c->parts.queue, fits, c, c->runs ? 0 : c->untidy ? UNTIDY_MS : SRV_CONDUCTOR_IDLE_MS);
         const struct srv_run *run = job ? begin(c, job, ++c->companies) : NULL;
 
         if (!job)
@@ -261,30 +264,36 @@ static void step(struct srv_conductor *c)
     }
 }
 
-static void sweep(struct srv_conductor *c)
+/* A piece of tidying in the store, and whether it can be written to again. Removing for want of room is the store's own,
+ * when a result is inserted. */
+static void tidy(struct srv_conductor *c)
 {
-    const struct srv_config *config = c->parts.config;
     struct els_error err = {0};
     char number[32];
-    int64_t now = srv_monotonic_ms();
-    int removed;
+    int64_t now = srv_monotonic_ms(), expired;
+    int more;
 
     if (!atomic_load(&c->store_works) && now >= c->next_probe) {
         c->next_probe = now + SRV_CONDUCTOR_IDLE_MS;
         if (srv_store_probe(c->parts.store, NULL) == 0)
             srv_conductor_note_store(c, 0);
     }
-    if (now < c->next_sweep)
+    if (!c->untidy && now < c->next_tidy)
         return;
-    removed = srv_store_sweep(c->parts.store, srv_now_ms(), config->retention_seconds, config->retention_bytes, &err);
-    if (removed < 0) {
-        srv_conductor_note_store(c, removed);
+    more = srv_store_tidy(c->parts.store, srv_now_ms(), c->parts.config->retention_seconds, &err);
+    if (more < 0) {
+        srv_conductor_note_store(c, more);
         srv_log(c->parts.log, SRV_ERROR, "store_failed", "detail", err.message, NULL);
     }
-    if (removed > 0)
-        srv_log(c->parts.log, SRV_INFO, "jobs_expired", "count", srv_log_number(number, removed), NULL);
-    /* A sweep removes a bounded number: after one that removed some there may be more. */
-    c->next_sweep = srv_monotonic_ms() + (removed > 0 ? SRV_CONDUCTOR_IDLE_MS : SWEEP_MS);
+    c->untidy = more > 0;
+    if (c->untidy)
+        return;
+    c->next_tidy = srv_monotonic_ms() + TIDY_MS;
+    expired = srv_store_usage(c->parts.store).expired;
+    if (expired > c->expired)
+        srv_log(c->parts.log, SRV_INFO, "jobs_expired", "count", srv_log_number(number, (double)(expired - c->expired)),
+                NULL);
+    c->expired = expired;
 }
 
 static void *conduct(void *user)
@@ -296,7 +305,7 @@ static void *conduct(void *user)
         reap(c);
         if (c->runs && !atomic_load(&c->stopping))
             step(c);
-        sweep(c);
+        tidy(c);
     }
     pthread_mutex_lock(&c->lock);
     c->gone = true;

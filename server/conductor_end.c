@@ -72,7 +72,8 @@ static int store_outcome(struct srv_conductor *c, const struct srv_job *job, con
         if (!pause_or_stop(c))
             return ELS_ECANCELLED;
     }
-    srv_conductor_note_store(c, status);
+    /* What is too large says nothing about the store. */
+    srv_conductor_note_store(c, status == ELS_ELIMIT ? 0 : status);
     return status;
 }
 

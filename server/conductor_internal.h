@@ -15,7 +15,9 @@ struct srv_conductor {
     struct srv_run *runs; /* being computed; the thread's own */
     uint64_t bytes;       /* of their results */
     int64_t companies;    /* that have begun so far */
-    int64_t next_sweep, next_probe;
+    int64_t next_tidy, next_probe;
+    int64_t expired;      /* jobs, as last logged */
+    bool untidy;          /* there is more to tidy in the store */
     atomic_int running;   /* the length of `runs` */
     atomic_bool store_works;
     atomic_bool stopping; /* no further step */

@@ -50,6 +50,7 @@ struct srv_config {
     int64_t threads;                 /* 0: all cores */
     char *cpu;                       /* "auto", or a kernel's name */
     int64_t queue_length;            /* 64 */
+    int64_t queue_bytes;             /* of unfinished jobs' parameters and tensors, 512 MiB */
     int64_t images_per_pass;         /* of alike jobs that are computed together, 2 */
     int64_t sync_timeout;            /* seconds that /v1/samples waits, 120 */
     int64_t max_num_images;          /* per job, 64 */
@@ -60,7 +61,7 @@ struct srv_config {
     /* keeping */
     char *state_dir;           /* "": results are kept in memory only; created 0700 if absent */
     int64_t retention_seconds; /* finished jobs are kept so long, 7 days */
-    int64_t retention_bytes;   /* and so much in all, 2 GiB */
+    int64_t retention_bytes;   /* and so much in all at any time, 2 GiB */
     /* telling */
     char *log_level;  /* debug info warning error */
     char *log_format; /* text json */

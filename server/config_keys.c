@@ -93,6 +93,9 @@ const struct srv_key srv_keys[] = {
     NUMBER(working, threads, 0, 1024, 0, "Threads that compute; 0: one per core."),
     TEXT(working, cpu, "auto", NULL, "Inner loops for a kind of CPU, such as c or avx2; auto: the fastest."),
     NUMBER(working, queue_length, 1, 100000, 64, "Jobs that may wait; a further one gets 429."),
+    NUMBER(working, queue_bytes, MIB, TIB, 512 * MIB,
+           "Bytes that the parameters and uploaded tensors of unfinished jobs may take; a further job gets 429, one that "
+           "takes more by itself 413."),
     NUMBER(working, images_per_pass, 1, 64, 2,
            "Jobs that wait one behind the other and are alike but for seeds, numbers of images, noise and sampler are "
            "computed together, up to so many images and four jobs: every pass over the bank then serves all of them. "
@@ -114,7 +117,8 @@ const struct srv_key srv_keys[] = {
     NUMBER(keeping, retention_seconds, 1, 3650 * DAY, 7 * DAY,
            "Seconds that a finished job is kept."),
     NUMBER(keeping, retention_bytes, MIB, 1024 * TIB, 2 * GIB,
-           "Bytes of results that are kept in all; the oldest go first."),
+           "Bytes of results that are kept in all, at any time; the oldest go before a new one is stored. One job "
+           "may take half."),
 
     LIVE_TEXT(telling, log_level, "info", "debug info warning error",
               "Least important line to log."),

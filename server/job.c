@@ -189,8 +189,26 @@ uint64_t srv_job_last_event(struct srv_job *job)
     return srv_events_last(job->events) + 1;
 }
 
-/* ---- moving ---- */
+int srv_job_load_inputs(struct srv_job *job, struct srv_store *store, struct els_error *err)
+{
+    _cleanup_(els_buffer_deinit) struct els_buffer bytes = ELS_BUFFER_INIT(SIZE_MAX);
+    struct els_safetensors *inputs = NULL;
+    int status;
 
+    if (!srv_params_lack_inputs(job->params))
+        return 0;
+    status = srv_store_read_inputs(store, job->record.id, &bytes, err);
+    if (status == ELS_ENOENT)
+        return els_fail(err, ELS_EFORMAT, NULL, "The store does not hold the tensors of the job.");
+    if (status == 0)
+        status = els_safetensors_parse(&inputs, bytes.data, bytes.size, err);
+    if (status == 0)
+        status = srv_params_load_inputs(job->params, inputs, err);
+    els_safetensors_free(inputs);
+    return status;
+}
+
+/* ---- moving ---- */
 
 void srv_job_start(struct srv_job *job, int64_t now)
 {

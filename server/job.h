@@ -23,7 +23,7 @@ enum { SRV_PEER_SIZE = 48 };
 
 struct srv_job {
     atomic_int refs;
-    /* fixed at birth, read by anyone */
+    /* fixed at birth, read by anyone; but for the values of uploaded tensors, which only the owner looks at */
     struct srv_params *params;
     struct srv_events *events;
     char peer[SRV_PEER_SIZE]; /* the address that it came from; "" after a restart */
@@ -64,6 +64,8 @@ void srv_job_start(struct srv_job *job, int64_t now);
 void srv_job_progress(struct srv_job *job, int step, double share, bool now);
 /* To an ended status: the terminal event, and everyone is woken. The texts are copied. */
 void srv_job_end(struct srv_job *job, const struct srv_outcome *outcome);
+/* Takes the uploaded tensors from the store, where they are while the job waits: its owner, before it computes. */
+int srv_job_load_inputs(struct srv_job *job, struct srv_store *store, struct els_error *err);
 /* The number that the terminal event will have, if nothing is published before it. */
 uint64_t srv_job_last_event(struct srv_job *job);
 

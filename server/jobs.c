@@ -124,8 +124,11 @@ int srv_jobs_submit(struct srv_jobs *jobs, struct srv_job *job, const char *idem
     _cleanup_(els_buffer_deinit) struct els_buffer inputs = ELS_BUFFER_INIT(MAX_INPUTS);
     struct srv_acceptance acceptance = {
         .record = &job->record, .idempotency_key = idempotency_key, .body_sha256 = body_sha256};
-    int status = srv_params_write_inputs(job->params, &inputs);
+    int status = srv_store_has_room(jobs->store, strlen(job->record.params) + srv_params_input_bytes(job->params), err);
 
+    if (status < 0)
+        return status;
+    status = srv_params_write_inputs(job->params, &inputs);
     if (status < 0)
         return els_fail(err, status == ELS_ELIMIT ? ELS_EINVAL : status, NULL, "The tensors cannot be kept: %s.",
                         els_status_text(status));
@@ -150,10 +153,11 @@ int srv_jobs_submit(struct srv_jobs *jobs, struct srv_job *job, const char *idem
         remove_live(jobs, job);
         return status;
     }
+    srv_params_drop_inputs(job->params);
     status = srv_queue_push(jobs->queue, job);
     if (status < 0) {
         /* Nobody would run it, and the client is told so: it must not come back at the next start. */
-        srv_store_remove(jobs->store, job->record.id, srv_now_ms(), NULL);
+        srv_store_remove(jobs->store, job->record.id, NULL, srv_now_ms(), NULL);
         remove_live(jobs, job);
         els_fail(err, status, NULL, "Memory is out.");
     }
@@ -192,16 +196,17 @@ int srv_jobs_live_record(struct srv_jobs *jobs, struct srv_job *job, struct srv_
     return status;
 }
 
-int srv_jobs_record(struct srv_jobs *jobs, const char *id, struct srv_record *out, struct els_error *err)
+int srv_jobs_record(struct srv_jobs *jobs, const char *id, const char *key, struct srv_record *out,
+                    struct els_error *err)
 {
     struct srv_job *job;
     int status;
 
     if (!srv_jobs_is_id(id))
         return ELS_ENOENT;
-    job = srv_jobs_live(jobs, id);
+    job = srv_jobs_live_for(jobs, id, key);
     if (!job)
-        return srv_store_get(jobs->store, id, out, err);
+        return srv_store_get(jobs->store, id, key, out, err);
     status = srv_jobs_live_record(jobs, job, out);
     srv_job_unref(job);
     return status < 0 ? els_fail(err, status, NULL, "Memory is out.") : status;
@@ -249,24 +254,33 @@ static int restore(struct srv_jobs *jobs, const struct srv_record *record, struc
         status = els_fail(err, ELS_EINVAL, NULL, "%s", faults.fault[0].detail);
     if (status == 0)
         status = check_bank(params, record, err);
-    if (status == 0)
+    if (status == 0) {
+        srv_params_drop_inputs(params);
         status = srv_job_restore(out, params, record);
-    else
+    } else {
         srv_params_free(params);
+    }
     els_safetensors_free(tensors);
     json_decref(body);
     return status;
+}
+
+static char *error_json(const char *code, const char *detail)
+{
+    json_t *json = json_pack("{s:s, s:s}", "code", code, "detail", detail);
+    char *text = els_json_text(json, JSON_COMPACT);
+
+    json_decref(json);
+    return text;
 }
 
 /* The job can no longer be run: it is stored as failed. */
 static int give_up(struct srv_jobs *jobs, const struct srv_record *record, const struct els_error *why,
                    struct els_error *err)
 {
-    json_t *json = json_pack("{s:s, s:s}", "code", "not_restored", "detail", why->message);
-    _cleanup_(els_freep) char *text = els_json_text(json, JSON_COMPACT);
+    _cleanup_(els_freep) char *text = error_json("not_restored", why->message);
     struct srv_outcome outcome = {.status = SRV_FAILED, .finished = srv_now_ms(), .last_event = 1, .error = text};
 
-    json_decref(json);
     srv_log(jobs->daemon->log, SRV_ERROR, "job_not_restored", "id", record->id, "detail", why->message, NULL);
     return srv_store_finish(jobs->store, record->id, &outcome, err);
 }
@@ -294,6 +308,14 @@ static int requeue(struct srv_jobs *jobs, const struct srv_record *record, struc
                       : 0;
 }
 
+/* Its row makes no sense: it ends as failed, and the others are queued. */
+static int condemn(struct srv_jobs *jobs, int64_t sequence, const struct els_error *why, struct els_error *err)
+{
+    _cleanup_(els_freep) char *text = error_json("damaged", why->message);
+
+    return srv_store_condemn(jobs->store, sequence, srv_now_ms(), text, err);
+}
+
 static int requeue_all(struct srv_jobs *jobs, struct els_error *err)
 {
     struct srv_record record = {0};
@@ -301,13 +323,23 @@ static int requeue_all(struct srv_jobs *jobs, struct els_error *err)
     char number[32];
     int status, count = 0;
 
-    while ((status = srv_store_next_unfinished(jobs->store, after, &record, err)) == 0) {
+    while (true) {
+        struct els_error why = {0};
+        bool sound;
+
+        status = srv_store_next_unfinished(jobs->store, after, &record, &why);
+        sound = status == 0;
+        if (status < 0 && !srv_store_is_damage(&why)) {
+            if (err && status != ELS_ENOENT)
+                *err = why;
+            break;
+        }
         after = record.sequence;
-        status = requeue(jobs, &record, err);
+        status = sound ? requeue(jobs, &record, err) : condemn(jobs, record.sequence, &why, err);
         srv_record_deinit(&record);
         if (status < 0)
             return status;
-        count++;
+        count += sound;
     }
     if (count > 0)
         srv_log(jobs->daemon->log, SRV_INFO, "jobs_requeued", "count", srv_log_number(number, count), NULL);
@@ -315,6 +347,29 @@ static int requeue_all(struct srv_jobs *jobs, struct els_error *err)
 }
 
 /* ---- life ---- */
+
+static void log_damage(void *user, const char *id, const char *why)
+{
+    srv_log(user, SRV_ERROR, "store_damaged", "id", id, "detail", why, NULL);
+}
+
+static int open_store(struct srv_jobs *jobs, struct els_error *err)
+{
+    const struct srv_config *config = jobs->daemon->config;
+    struct srv_log *log = jobs->daemon->log;
+    int status = srv_store_open(&jobs->store, config->state_dir, err);
+
+    if (status < 0)
+        return status;
+    srv_store_limit(jobs->store, &(struct srv_store_limits){config->retention_bytes, config->queue_bytes});
+    srv_store_on_damage(jobs->store, log_damage, log);
+    if (*config->state_dir)
+        srv_log(log, SRV_INFO, "store_opened", "where", config->state_dir, NULL);
+    else
+        srv_log(log, SRV_INFO, "store_opened", "where", "memory",
+                "note", "jobs are lost when the daemon ends; set state_dir to keep them", NULL);
+    return 0;
+}
 
 int srv_jobs_new(struct srv_jobs **out, struct srv_daemon *daemon, struct els_error *err)
 {
@@ -326,12 +381,7 @@ int srv_jobs_new(struct srv_jobs **out, struct srv_daemon *daemon, struct els_er
         return els_fail(err, ELS_ENOMEM, NULL, "Memory is out.");
     jobs->daemon = daemon;
     pthread_mutex_init(&jobs->lock, NULL);
-    status = srv_store_open(&jobs->store, config->state_dir, err);
-    if (status == 0 && !*config->state_dir)
-        srv_log(daemon->log, SRV_INFO, "store_opened", "where", "memory",
-                "note", "jobs are lost when the daemon ends; set state_dir to keep them", NULL);
-    else if (status == 0)
-        srv_log(daemon->log, SRV_INFO, "store_opened", "where", config->state_dir, NULL);
+    status = open_store(jobs, err);
     if (status == 0 && (srv_queue_new(&jobs->queue, config->queue_length) < 0 ||
                         srv_quota_new(&jobs->per_key, config->max_jobs_per_key) < 0 ||
                         srv_quota_new(&jobs->per_address, config->max_jobs_per_address) < 0))

@@ -16,7 +16,10 @@
 #include "run.h"
 #include "saved_scales.h"
 
-enum { NUMBER_TEXT = 25 /* characters of a number in the result, at most */ };
+enum {
+    NUMBER_TEXT = 25, /* characters of a number in the result, at most */
+    ENTRY_TEXT = 32,  /* of a time and its scale in a schedule */
+};
 
 static const struct srv_output outputs[] = {{0}};
 
@@ -162,6 +165,10 @@ static void settle(struct srv_reading *r)
     p->depth = p->num_p;
     if (r->faults->count == 0 && !p->eps == !p->x0)
         srv_fault(r->faults, "/eps", "Give either eps or x0, and not both.");
+    if (r->faults->count == 0 && *p->save_as && (size_t)p->num_t * ENTRY_TEXT > SRV_SCALES_MOST_BYTES)
+        srv_fault(r->faults, "/save_as",
+                  "A schedule of %d times can take more than the %d bytes that can be saved; at most %d times fit.",
+                  p->num_t, SRV_SCALES_MOST_BYTES, SRV_SCALES_MOST_BYTES / ENTRY_TEXT);
     if (r->faults->count == 0)
         settle_size(r);
     if (r->faults->count == 0)

@@ -18,10 +18,13 @@
 
 struct srv_limits srv_limits_of(const struct srv_config *config)
 {
+    /* What is stored takes more than its values: pages, pictures, JSON. Half is sure to fit. */
+    int64_t half = config->retention_bytes / 2;
+
     return (struct srv_limits){
         .max_num_images = config->max_num_images,
         .max_num_inference_steps = config->max_num_inference_steps,
-        .max_result_bytes = config->max_result_bytes,
+        .max_result_bytes = half > 0 && half < config->max_result_bytes ? half : config->max_result_bytes,
         .max_cost = (double)config->max_job_cost,
     };
 }
@@ -323,21 +326,6 @@ bool srv_params_alike(const struct srv_params *a, const struct srv_params *b)
 {
     /* A bank that was read again is another, under the same name. */
     return *a->likeness && a->kind == b->kind && a->spec.bank == b->spec.bank && strcmp(a->likeness, b->likeness) == 0;
-}
-
-int srv_params_write_inputs(const struct srv_params *p, struct els_buffer *out)
-{
-    struct els_named_tensor list[SRV_MAX_INPUTS];
-    size_t n = 0;
-
-    for (size_t i = 0; i < p->num_inputs; i++) {
-        const struct srv_input *input = &p->inputs[i];
-
-        if (*input->name)
-            list[n++] = (struct els_named_tensor){
-                input->name, els_tensor_view(ELS_F32, input->ndim, input->dims, input->values)};
-    }
-    return n > 0 ? els_safetensors_write(out, list, n, NULL, NULL, 0) : 0;
 }
 
 char *srv_params_caption(const char *resolved, int index)

@@ -75,10 +75,11 @@ struct srv_input {
     char name[64]; /* among the tensors beside the JSON; "": it came inside the JSON, which still holds it */
     int ndim;
     int64_t dims[ELS_TENSOR_MAX_DIMS];
-    float *values; /* owned; finite */
+    float *values; /* owned; finite. NULL while only the store holds them */
+    unsigned fields; /* of srv_params point to it: bit i is entry i of a table in params_tensor.c; while NULL */
 };
 
-/* A checked request. Immutable once made; every pointer in `spec` is owned by it. */
+/* A checked request. Immutable once made, but for the values of inputs; every pointer in `spec` is owned by it. */
 struct srv_params {
     const struct srv_kind *kind;
     struct els_sample_spec spec; /* as much of it as the kind's fields say; spec.bank is a reference */
@@ -127,6 +128,15 @@ bool srv_params_keep(const struct srv_params *p, int i);
 bool srv_params_alike(const struct srv_params *a, const struct srv_params *b);
 /* Appends the tensors that came beside the JSON as one safetensors container; nothing when there were none. */
 int srv_params_write_inputs(const struct srv_params *p, struct els_buffer *out);
+/* The bytes of these tensors' values. */
+size_t srv_params_input_bytes(const struct srv_params *p);
+/* Frees these tensors' values: a job that waits leaves them to the store. Nobody may compute with *p until … */
+void srv_params_drop_inputs(struct srv_params *p);
+/* … they have been taken from that container again. 0, also when nothing had been dropped; ELS_EFORMAT: it is not what
+ * was written; ELS_ENOMEM. */
+int srv_params_load_inputs(struct srv_params *p, const struct els_safetensors *inputs, struct els_error *err);
+/* Have inputs been dropped? */
+bool srv_params_lack_inputs(const struct srv_params *p);
 
 /*
  * Resolved parameters as a picture's tEXt holds them: those that make image `index` alone (seed + index,

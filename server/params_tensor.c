@@ -9,6 +9,7 @@
 #include "params_fields.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -133,6 +134,117 @@ const float *srv_take_tensor(struct srv_reading *r, const char *field, const str
     memcpy(input->dims, x->dims, sizeof(input->dims));
     r->params->num_inputs++;
     return values;
+}
+
+/* ---- into the store and back ---- */
+
+/* The fields of srv_params that point into its inputs. */
+static const size_t into_inputs[] = {
+    offsetof(struct srv_params, spec.x_T), offsetof(struct srv_params, x),  offsetof(struct srv_params, xt),
+    offsetof(struct srv_params, eps),      offsetof(struct srv_params, x0), offsetof(struct srv_params, images),
+};
+enum { NUM_INTO_INPUTS = sizeof(into_inputs) / sizeof(*into_inputs) };
+
+static const float **field_into(struct srv_params *p, int i)
+{
+    return (const float **)((char *)p + into_inputs[i]);
+}
+
+/* Two fields may name the same tensor: then each has a copy, and the container has it once. */
+static bool is_written(const struct srv_params *p, size_t i)
+{
+    for (size_t k = 0; k < i; k++)
+        if (strcmp(p->inputs[k].name, p->inputs[i].name) == 0)
+            return false;
+    return *p->inputs[i].name;
+}
+
+int srv_params_write_inputs(const struct srv_params *p, struct els_buffer *out)
+{
+    struct els_named_tensor list[SRV_MAX_INPUTS];
+    size_t n = 0;
+
+    for (size_t i = 0; i < p->num_inputs; i++) {
+        const struct srv_input *input = &p->inputs[i];
+
+        if (is_written(p, i))
+            list[n++] = (struct els_named_tensor){
+                input->name, els_tensor_view(ELS_F32, input->ndim, input->dims, input->values)};
+    }
+    return n > 0 ? els_safetensors_write(out, list, n, NULL, NULL, 0) : 0;
+}
+
+static size_t count_values(const struct srv_input *input)
+{
+    struct els_tensor t = els_tensor_view(ELS_F32, input->ndim, input->dims, NULL);
+
+    return els_tensor_count(&t);
+}
+
+size_t srv_params_input_bytes(const struct srv_params *p)
+{
+    size_t bytes = 0;
+
+    for (size_t i = 0; i < p->num_inputs; i++)
+        if (is_written(p, i))
+            bytes += count_values(&p->inputs[i]) * sizeof(float);
+    return bytes;
+}
+
+void srv_params_drop_inputs(struct srv_params *p)
+{
+    for (size_t i = 0; i < p->num_inputs; i++) {
+        struct srv_input *input = &p->inputs[i];
+
+        if (!*input->name || !input->values)
+            continue;
+        input->fields = 0;
+        for (int k = 0; k < NUM_INTO_INPUTS; k++) {
+            if (*field_into(p, k) == input->values) {
+                *field_into(p, k) = NULL;
+                input->fields |= 1u << k;
+            }
+        }
+        free(input->values);
+        input->values = NULL;
+    }
+}
+
+bool srv_params_lack_inputs(const struct srv_params *p)
+{
+    for (size_t i = 0; i < p->num_inputs; i++)
+        if (!p->inputs[i].values)
+            return true;
+    return false;
+}
+
+static int load_input(struct srv_params *p, struct srv_input *input, const struct els_safetensors *inputs,
+                      struct els_error *err)
+{
+    const struct els_tensor *x = inputs ? els_safetensors_find(inputs, input->name) : NULL;
+
+    if (!x || x->dtype != ELS_F32 || x->ndim != input->ndim ||
+        memcmp(x->dims, input->dims, (size_t)x->ndim * sizeof(*x->dims)) != 0)
+        return els_fail(err, ELS_EFORMAT, NULL, "The store does not hold the tensor \"%s\" as it was sent.",
+                        input->name);
+    input->values = els_alloc_array(els_tensor_count(x), sizeof(float));
+    if (!input->values)
+        return els_fail(err, ELS_ENOMEM, NULL, "There is no memory for the tensor \"%s\".", input->name);
+    els_tensor_to_f32(x, input->values);
+    for (int k = 0; k < NUM_INTO_INPUTS; k++)
+        if (input->fields & 1u << k)
+            *field_into(p, k) = input->values;
+    return 0;
+}
+
+int srv_params_load_inputs(struct srv_params *p, const struct els_safetensors *inputs, struct els_error *err)
+{
+    int status = 0;
+
+    for (size_t i = 0; i < p->num_inputs && status == 0; i++)
+        if (!p->inputs[i].values)
+            status = load_input(p, &p->inputs[i], inputs, err);
+    return status;
 }
 
 /* ---- images ---- */

@@ -103,7 +103,7 @@ static json_t *seeds_json(const struct srv_record *record, const json_t *params)
         return json_incref(list);
     seeds = json_array();
     for (int64_t i = 0; seeds && json_object_get(params, "seed") && i < record->num_images; i++) {
-        if (json_array_append_new(seeds, json_integer((json_int_t)record->seed + i)) < 0) {
+        if (json_array_append_new(seeds, json_integer((json_int_t)(record->seed + (uint64_t)i))) < 0) {
             json_decref(seeds);
             seeds = NULL;
         }

@@ -36,6 +36,8 @@ void srv_results_store_problem(struct srv_response *res, int status, const struc
                     id);
     else if (status == ELS_ENOENT)
         srv_problem(res, 404, "job_not_found", "There is no job \"%.40s\".", id);
+    else if (srv_store_is_damage(err))
+        srv_problem(res, 500, "damaged", "%s", err->message);
     else
         srv_problem(res, 500, "store_failed", "%s", err->message[0] ? err->message : els_status_text(status));
 }
@@ -43,12 +45,8 @@ void srv_results_store_problem(struct srv_response *res, int status, const struc
 bool srv_results_find(struct srv_request *req, struct srv_response *res, const char *id, struct srv_record *out)
 {
     struct els_error err = {0};
-    int status = srv_jobs_record(jobs_of(req), id, out, &err);
+    int status = srv_jobs_record(jobs_of(req), id, srv_request_key(req), out, &err);
 
-    if (status == 0 && !srv_jobs_may_see(srv_request_key(req), out->owner)) {
-        srv_record_deinit(out);
-        status = ELS_ENOENT;
-    }
     if (status != 0)
         srv_results_store_problem(res, status, &err, id);
     return status == 0;
@@ -81,6 +79,8 @@ void srv_results_reading_failed(struct srv_request *req, struct srv_response *re
     srv_record_deinit(&now);
     if (status == ELS_ENOMEM)
         srv_problem(res, 500, "out_of_memory", "Memory is out.");
+    else if (srv_store_is_damage(err))
+        srv_problem(res, 500, "damaged", "%s", err->message);
     else
         srv_problem(res, 500, "store_failed", "%s", err->message[0] ? err->message : els_status_text(status));
 }

@@ -3,7 +3,7 @@
  *
  *     struct srv_job *job = srv_jobs_live(jobs, id);      // queued or running: a reference
  *     if (!job)
- *         status = srv_store_get(jobs->store, id, …);     // ended, gone or unknown
+ *         status = srv_store_get(jobs->store, id, key, …);     // ended, gone or unknown
  */
 #ifndef SRV_SERVICE_H
 #define SRV_SERVICE_H
@@ -35,13 +35,16 @@ struct srv_job *srv_jobs_live(struct srv_jobs *jobs, const char *id);
 struct srv_job *srv_jobs_live_for(struct srv_jobs *jobs, const char *id, const char *key);
 
 /* Stores and queues a new job. 0; SRV_STORE_TAKEN (idempotency key in use); ELS_ELIMIT (a limit is reached:
- * err->field is its setting); another negative status with a sentence. The caller keeps its reference. */
+ * err->field is its setting; "inputs": it could never be accepted); another negative status with a sentence. The caller
+ * keeps its reference. From now on the store holds the uploaded tensors, and nobody else, until the job begins. */
 int srv_jobs_submit(struct srv_jobs *jobs, struct srv_job *job, const char *idempotency_key, const char *body_sha256,
                     struct els_error *err);
 /* A live job is to stop: 0 when it has already, ELS_ECANCELLED when it is about to; another negative status. */
 int srv_jobs_cancel(struct srv_jobs *jobs, struct srv_job *job, struct els_error *err);
-/* The record of any job: 0 (srv_record_deinit it), SRV_STORE_GONE, ELS_ENOENT or another negative status. */
-int srv_jobs_record(struct srv_jobs *jobs, const char *id, struct srv_record *out, struct els_error *err);
+/* The record of any job that the holder of this API key may see: 0 (srv_record_deinit it), SRV_STORE_GONE (it was theirs),
+ * ELS_ENOENT or another negative status. */
+int srv_jobs_record(struct srv_jobs *jobs, const char *id, const char *key, struct srv_record *out,
+                    struct els_error *err);
 /* What a live job's record says now, its place in the line included. */
 int srv_jobs_live_record(struct srv_jobs *jobs, struct srv_job *job, struct srv_record *out);
 

@@ -14,6 +14,8 @@
 #ifndef SRV_STORE_H
 #define SRV_STORE_H
 
+#include <stdbool.h>
+
 #include "mem.h"
 #include "record.h"
 
@@ -23,6 +25,33 @@ enum {
     SRV_STORE_GONE = 1,  /* the job was deleted or has expired */
     SRV_STORE_TAKEN = 2, /* the idempotency key is in use */
 };
+
+/*
+ * What the store may hold, in bytes as it counts them: payloads with the pages, rows and indexes that they take.
+ * 0 or less: any amount. Without a call there are no limits.
+ *
+ * `results` is of ended jobs and holds at every moment: a result is stored only once so many of the oldest have gone
+ * that it fits, and one that could never fit is refused. `inputs` is of unfinished jobs, their parameters and uploaded
+ * tensors: it never makes a result go, and a job beyond it is not accepted.
+ */
+struct srv_store_limits {
+    int64_t results, inputs;
+};
+void srv_store_limit(struct srv_store *store, const struct srv_store_limits *limits);
+
+struct srv_store_usage {
+    int64_t results, inputs; /* bytes, counted as the limits are */
+    int64_t expired;         /* jobs that went for want of room or for their age since the store was opened */
+};
+/* Any thread; never waits. */
+struct srv_store_usage srv_store_usage(const struct srv_store *store);
+
+/* A row is not what we would have written; called once for each, with a sentence. `id` may be "". From inside a call
+ * to the store: it must not call the store again. */
+void srv_store_on_damage(struct srv_store *store, void (*damaged)(void *user, const char *id, const char *why),
+                         void *user);
+/* Is the error about one damaged row, and not about the store as a whole? */
+bool srv_store_is_damage(const struct els_error *err);
 
 /* Creates state_dir (0700) and the file (0600) when absent; "" means memory only. ELS_EFORMAT: not our database, or
  * damaged; ELS_EIO: not readable, or another daemon holds it. */
@@ -38,7 +67,11 @@ struct srv_acceptance {
     const char *body_sha256;     /* with idempotency_key */
 };
 
-/* Writes a new queued job. 0, SRV_STORE_TAKEN, or a negative status. */
+/* Would so many bytes of parameters and tensors be accepted now? 0; ELS_ELIMIT with field "queue_bytes" (others have to
+ * end first) or "inputs" (never). A job accepted meanwhile may take the room: srv_store_accept asks again. */
+int srv_store_has_room(struct srv_store *store, size_t bytes, struct els_error *err);
+
+/* Writes a new queued job. 0, SRV_STORE_TAKEN, or a negative status; ELS_ELIMIT as above. */
 int srv_store_accept(struct srv_store *store, const struct srv_acceptance *acceptance, struct els_error *err);
 /* 0 and the job's id and body; ELS_ENOENT. */
 int srv_store_find_key(struct srv_store *store, const char *owner, const char *idempotency_key,
@@ -75,12 +108,15 @@ struct srv_outcome {
     const char *owner, *save_as, *scales; /* locality scales (JSON) to be saved under a name of the owner's; or NULL */
 };
 
-/* All or nothing; saved scales included. */
+/* All or nothing; saved scales included. The job's inputs go. The oldest ended jobs go before, in transactions of their
+ * own, until the outcome fits; ELS_ELIMIT with field "retention_bytes": it never would. */
 int srv_store_finish(struct srv_store *store, const char *id, const struct srv_outcome *outcome,
                      struct els_error *err);
 
-/* 0 and *out is to be deinited; SRV_STORE_GONE; ELS_ENOENT; another negative status. */
-int srv_store_get(struct srv_store *store, const char *id, struct srv_record *out, struct els_error *err);
+/* 0 and *out is to be deinited; SRV_STORE_GONE; ELS_ENOENT; ELS_EFORMAT (srv_store_is_damage); another negative
+ * status. `asker`: only what is, or was, of that owner exists; NULL or "": all. */
+int srv_store_get(struct srv_store *store, const char *id, const char *asker, struct srv_record *out,
+                  struct els_error *err);
 
 struct srv_store_query {
     int status;     /* of enum srv_status; −1: any */
@@ -88,31 +124,37 @@ struct srv_store_query {
     int64_t before; /* only sequences below it; INT64_MAX: from the newest */
     int limit;
 };
-/* Newest first. `each` borrows the record; non-zero from it stops the walk with ELS_ECANCELLED. */
+/* Newest first, without `result`; damaged rows are left out. `each` borrows the record; non-zero from it stops the walk with ELS_ECANCELLED. */
 int srv_store_list(struct srv_store *store, const struct srv_store_query *query,
                    int (*each)(void *user, const struct srv_record *record), void *user, struct els_error *err);
 
-/* The oldest queued or running job with a sequence above `after`: 0, or ELS_ENOENT. For queueing again at start. */
+/* The oldest queued or running job with a sequence above `after`: 0, or ELS_ENOENT. For queueing again at start.
+ * ELS_EFORMAT with srv_store_is_damage: out->sequence is set, nothing else; see srv_store_condemn. */
 int srv_store_next_unfinished(struct srv_store *store, int64_t after, struct srv_record *out,
                               struct els_error *err);
 
-/* Removes a job with its results and leaves a tombstone. 0, SRV_STORE_GONE, or ELS_ENOENT. */
-int srv_store_remove(struct srv_store *store, const char *id, int64_t now, struct els_error *err);
+/* A damaged unfinished job ends as failed: what cannot be made sense of in its row is replaced by neutral values, and
+ * `error` (JSON) says why. */
+int srv_store_condemn(struct srv_store *store, int64_t sequence, int64_t now, const char *error, struct els_error *err);
+
+/* Removes a job with its results and leaves a tombstone. 0, SRV_STORE_GONE, or ELS_ENOENT. `asker` as above. */
+int srv_store_remove(struct srv_store *store, const char *id, const char *asker, int64_t now, struct els_error *err);
 
 /*
- * Removes ended jobs that are older than `seconds`, then the oldest until what is left takes at most
- * `bytes`; a bounded number per call. Returns how many went, or a negative status.
+ * One bounded piece of what there is to tidy: some ended jobs that are older than `seconds` or beyond the limit, old
+ * tombstones, and some of the file's free pages, which are given back. 1: there is more; 0; or a negative status.
  */
-int srv_store_sweep(struct srv_store *store, int64_t now, int64_t seconds, int64_t bytes, struct els_error *err);
+int srv_store_tidy(struct srv_store *store, int64_t now, int64_t seconds, struct els_error *err);
 
 /* Writes a little and takes it back: 0 when the store can be written to. */
 int srv_store_probe(struct srv_store *store, struct els_error *err);
 
 /* Reads `values` values of four bytes of a tensor of one image, beginning with value `first`. ELS_ENOENT: it is not
- * kept. */
+ * kept. ELS_EFORMAT: its size is not what the job's row implies, or a piece that was read has another digest than when
+ * it was stored. */
 int srv_store_read_tensor(struct srv_store *store, const char *id, const char *name, int64_t image,
                           size_t first, size_t values, void *out, struct els_error *err);
-/* Appends the PNG of a final image, or of the sheet. */
+/* Appends the PNG of a final image, or of the sheet. ELS_EFORMAT: it has another SHA-256 than when it was stored. */
 int srv_store_read_picture(struct srv_store *store, const char *id, int64_t image, struct els_buffer *out,
                            char sha256[65], struct els_error *err);
 
@@ -121,7 +163,11 @@ int srv_store_read_inputs(struct srv_store *store, const char *id, struct els_bu
 
 /* ---- locality scales that people saved under a name; each owner has names of its own ---- */
 
-enum { SRV_SCALES_NAME_SIZE = 65, SRV_SCALES_MOST = 1000 };
+enum {
+    SRV_SCALES_NAME_SIZE = 65,
+    SRV_SCALES_MOST = 1000,          /* of one owner */
+    SRV_SCALES_MOST_BYTES = 64 << 10, /* of one schedule as JSON */
+};
 
 struct srv_saved_scales {
     char name[SRV_SCALES_NAME_SIZE];
@@ -130,7 +176,8 @@ struct srv_saved_scales {
 };
 
 void srv_saved_scales_deinit(struct srv_saved_scales *s);
-/* Saves, or replaces what had the name. ELS_ELIMIT: the owner has SRV_SCALES_MOST others already. */
+/* Saves, or replaces what had the name. ELS_ELIMIT: the owner has SRV_SCALES_MOST others already (field "save_as"), or
+ * the schedule has more than SRV_SCALES_MOST_BYTES (field "scales"). */
 int srv_store_save_scales(struct srv_store *store, const char *owner, const char *name, const char *scales,
                           int64_t now, struct els_error *err);
 /* 0 and *out is to be deinited; ELS_ENOENT; another negative status. */
@@ -138,8 +185,9 @@ int srv_store_get_scales(struct srv_store *store, const char *owner, const char 
                          struct srv_saved_scales *out, struct els_error *err);
 /* 0, or ELS_ENOENT. */
 int srv_store_remove_scales(struct srv_store *store, const char *owner, const char *name, struct els_error *err);
-/* In order of names. `each` borrows; non-zero from it stops the walk with ELS_ECANCELLED. */
-int srv_store_list_scales(struct srv_store *store, const char *owner,
+/* In order of names, those after `after` ("": from the first); damaged ones are left out. `each` borrows; non-zero from
+ * it stops the walk with ELS_ECANCELLED. */
+int srv_store_list_scales(struct srv_store *store, const char *owner, const char *after,
                           int (*each)(void *user, const struct srv_saved_scales *s), void *user,
                           struct els_error *err);
 

@@ -140,6 +140,10 @@ static void refuse(struct srv_request *req, struct srv_response *res, int status
     struct srv_jobs *jobs = srv_request_daemon(req)->jobs;
     char seconds[16];
 
+    if (status == ELS_ELIMIT && strcmp(err->field, "inputs") == 0) {
+        srv_problem(res, 413, "inputs_too_large", "%s", err->message);
+        return;
+    }
     if (status != ELS_ELIMIT) {
         srv_problem(res, 503, "store_failed", "The job could not be accepted. %s", err->message);
         srv_response_header(res, "Retry-After", "10");
@@ -177,11 +181,19 @@ static enum verdict submit(struct srv_request *req, struct srv_response *res, co
                            char id[SRV_ID_SIZE])
 {
     struct srv_daemon *daemon = srv_request_daemon(req);
-    struct srv_job *job = make_job(req, res, s);
     enum verdict verdict = REFUSED;
+    struct srv_job *job = NULL;
     struct els_error err = {0};
+    size_t size;
     int status;
 
+    /* Before anything is made of the body; what it comes to exactly is asked for once more when it is known. */
+    srv_request_body(req, &size);
+    status = srv_store_has_room(daemon->jobs->store, s->tensors ? size : 0, &err);
+    if (status < 0)
+        refuse(req, res, status, &err);
+    else
+        job = make_job(req, res, s);
     if (!job)
         return REFUSED;
     status = srv_jobs_submit(daemon->jobs, job, s->key, s->key ? s->body_sha256 : NULL, &err);

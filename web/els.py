@@ -459,7 +459,12 @@ class Client:
 
     def scales(self) -> Dict[str, Json]:
         """Presets and saved schedules, {"t": [...], "p": [...]} by name."""
-        return {s["name"]: {"t": s["t"], "p": s["p"]} for s in self.call("GET", "/v1/scales")["scales"]}
+        found, cursor = {}, ""
+        while cursor is not None:
+            page = self.call("GET", "/v1/scales" + (f"?cursor={urllib.parse.quote(cursor, safe='')}" if cursor else ""))
+            found.update({s["name"]: {"t": s["t"], "p": s["p"]} for s in page["scales"]})
+            cursor = page.get("next_cursor")
+        return found
 
     def save_scales(self, name: str, t: Sequence[float], p: Sequence[int]) -> None:
         self.call("PUT", f"/v1/scales/{urllib.parse.quote(name, safe='')}", {"t": list(t), "p": list(p)})

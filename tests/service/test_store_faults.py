@@ -110,5 +110,5 @@ def test_damaged_results_are_not_served(start):
     for answer in answers:
         assert answer.status_code in (200, 500)
         if answer.status_code == 500:
-            assert answer.json()["code"] == "store_failed" and "damaged" in answer.json()["detail"], answer.text
+            assert answer.json()["code"] == "damaged" and "damaged" in answer.json()["detail"], answer.text
     elsd.get("/healthz", 200)

@@ -23,6 +23,13 @@ static inline void scratch_make(void)
     ck_assert_ptr_nonnull(mkdtemp(folder));
 }
 
+/* Where files are in memory, if there is such a place: for thousands of them, or of transactions. */
+static inline void scratch_make_in_memory(void)
+{
+    snprintf(folder, sizeof(folder), access("/dev/shm", W_OK) == 0 ? "/dev/shm/els-test-XXXXXX" : "/tmp/els-test-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+}
+
 static inline int remove_entry(const char *path, const struct stat *st, int type, struct FTW *where)
 {
     return remove(path);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "scratch.h"
+#include "sha256.h"
 #include "store.h"
 
 static inline struct srv_store *open_store(const char *where)
@@ -19,11 +20,20 @@ static inline struct srv_store *open_store(const char *where)
     return store;
 }
 
+static inline void sha256_of(const void *bytes, size_t size, char hex[ELS_SHA256_HEX])
+{
+    struct els_sha256 hash;
+
+    els_sha256_init(&hash);
+    els_sha256_update(&hash, bytes, size);
+    els_sha256_hex(&hash, hex);
+}
+
 /* A job of two 1×2×2 images; its id repeats `digit`. */
 static inline struct srv_record record_of(char digit)
 {
     struct srv_record r = {.kind = "sample", .created = 1000 + digit, .params = (char *)"{\"seed\":1}",
-                           .shape = {1, 2, 2}, .num_images = 2, .num_steps = 3, .outputs = 3, .seed = 1};
+                           .shape = {1, 2, 2}, .num_images = 2, .num_steps = 3, .depth = 1, .outputs = 3, .seed = 1};
 
     memset(r.id, digit, SRV_ID_SIZE - 1);
     memset(r.bank_sha256, 'b', 64);

@@ -7,6 +7,7 @@
  * The ordinary run fails each seventh allocation, beginning with another one for each request;
  * with ELS_LONG=1 every single one; with ELS_SLOW=1 (valgrind) each hundredth or so.
  */
+#include "account.h"
 #include "unit.h"
 
 #include <arpa/inet.h>
@@ -68,6 +69,9 @@ static const struct request requests[] = {
 
 enum { NUM_REQUESTS = sizeof(requests) / sizeof(*requests) };
 
+static const struct srv_account_limits account_limits = {
+    .bytes = {INT64_C(1) << 30, INT64_C(1) << 30}, .percent_per_key = 100, .percent_per_address = 100};
+
 static void start(void)
 {
     char program[] = "elsd", port[] = "--port=0", bank[] = "--bank=two-tone=two-tone", threads[] = "--threads=2";
@@ -77,6 +81,8 @@ static void start(void)
 
     ck_assert_msg(srv_config_load(&config, 4, argv, &exit_now, &err) == 0, "%s", err.message);
     server.config = &config;
+    ck_assert_int_eq(srv_accounts_new(&server.accounts, &account_limits), 0);
+    server.self = srv_payer_new(server.accounts, "", "");
     ck_assert_int_eq(srv_log_new(&server.log, "error", "text"), 0);
     ck_assert_int_eq(srv_metrics_new(&server.metrics, tables), 0);
     ck_assert_msg(srv_banks_new(&server.banks, &config, &err) == 0, "%s", err.message);
@@ -97,6 +103,8 @@ static void stop(void)
     srv_banks_free(server.banks);
     srv_metrics_free(server.metrics);
     srv_log_free(server.log);
+    srv_payer_unref(server.self);
+    srv_accounts_free(server.accounts);
     srv_config_deinit(&config);
 }
 

@@ -109,9 +109,18 @@ static void install(void)
 
 static float values[2 * VALUES]; /* of both images */
 
-static int accept_one(struct srv_store *store, char digit, struct els_error *err)
+/* Its images are as large as the tests' tensors. */
+static struct srv_record large_record_of(char digit)
 {
     struct srv_record r = record_of(digit);
+
+    r.shape = (struct els_shape){1, VALUES / 50, 50};
+    return r;
+}
+
+static int accept_one(struct srv_store *store, char digit, struct els_error *err)
+{
+    struct srv_record r = large_record_of(digit);
 
     return srv_store_accept(store, &(struct srv_acceptance){.record = &r}, err);
 }
@@ -129,7 +138,7 @@ static int finish_one(struct srv_store *store, char digit, struct els_error *err
 static int status_of(struct srv_store *store, char digit)
 {
     struct srv_record r = record_of(digit), got = {0};
-    int status = srv_store_get(store, r.id, &got, NULL);
+    int status = srv_store_get(store, r.id, NULL, &got, NULL);
 
     status = status == 0 ? (int)got.status : status == SRV_STORE_GONE ? 100 : status;
     srv_record_deinit(&got);
@@ -169,7 +178,7 @@ static bool fail_at(long nth, bool good)
     countdown = nth;
     finished = finish_one(store, 'a', &err[0]);
     accepted = accept_one(store, 'b', &err[1]);
-    removed = srv_store_remove(store, c.id, 5, &err[2]);
+    removed = srv_store_remove(store, c.id, NULL, 5, &err[2]);
     ck_assert(finished == 0 || err[0].message[0]);
     ck_assert(accepted == 0 || err[1].message[0]);
     ck_assert(removed == 0 || err[2].message[0]);
