@@ -277,7 +277,7 @@ static void get_sheet(struct srv_request *req, struct srv_response *res)
 const struct srv_route srv_banks_routes[] = {
     {"GET", "/v1/banks", list_banks, 0},
     {"GET", "/v1/banks/{name}", get_bank, 0},
-    {"GET", "/v1/banks/{name}/images/{i}", get_image, 0},
-    {"GET", "/v1/banks/{name}/sheet", get_sheet, 0},
+    {"GET", "/v1/banks/{name}/images/{i}", get_image, SRV_ROUTE_ZOOMS},
+    {"GET", "/v1/banks/{name}/sheet", get_sheet, SRV_ROUTE_COSTLY},
     {0},
 };

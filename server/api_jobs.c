@@ -286,17 +286,17 @@ static void delete_job(struct srv_request *req, struct srv_response *res)
 }
 
 const struct srv_route srv_jobs_routes[] = {
-    {"POST", "/v1/samples", post_samples, 0},
-    {"POST", "/v1/jobs", post_jobs, 0},
+    {"POST", "/v1/samples", post_samples, SRV_ROUTE_COSTLY},
+    {"POST", "/v1/jobs", post_jobs, SRV_ROUTE_COSTLY},
     {"GET", "/v1/jobs", list_jobs, 0},
     {"GET", "/v1/jobs/{id}", get_job, 0},
     {"DELETE", "/v1/jobs/{id}", delete_job, 0},
-    {"GET", "/v1/jobs/{id}/images/{i}", get_image, 0},
-    {"GET", "/v1/jobs/{id}/images/{i}/steps/{s}", get_step, 0},
-    {"GET", "/v1/jobs/{id}/images/{i}/mosaic", get_mosaic, 0},
-    {"GET", "/v1/jobs/{id}/images/{i}/mosaic/{map}", get_map, 0},
-    {"GET", "/v1/jobs/{id}/sheet", get_sheet, 0},
-    {"GET", "/v1/jobs/{id}/tensors", get_tensors, 0},
+    {"GET", "/v1/jobs/{id}/images/{i}", get_image, SRV_ROUTE_ZOOMS},
+    {"GET", "/v1/jobs/{id}/images/{i}/steps/{s}", get_step, SRV_ROUTE_ZOOMS},
+    {"GET", "/v1/jobs/{id}/images/{i}/mosaic", get_mosaic, SRV_ROUTE_COSTLY},
+    {"GET", "/v1/jobs/{id}/images/{i}/mosaic/{map}", get_map, SRV_ROUTE_COSTLY},
+    {"GET", "/v1/jobs/{id}/sheet", get_sheet, SRV_ROUTE_COSTLY},
+    {"GET", "/v1/jobs/{id}/tensors", get_tensors, SRV_ROUTE_COSTLY},
     {"GET", "/v1/jobs/{id}/events", srv_get_events, 0},
     {0},
 };

@@ -263,9 +263,9 @@ static void delete_scales(struct srv_request *req, struct srv_response *res)
 }
 
 const struct srv_route srv_scales_routes[] = {
-    {"GET", "/v1/scales", list_scales, 0},
-    {"GET", "/v1/scales/{name}", get_scales, 0},
-    {"PUT", "/v1/scales/{name}", put_scales, 0},
+    {"GET", "/v1/scales", list_scales, SRV_ROUTE_COSTLY},
+    {"GET", "/v1/scales/{name}", get_scales, SRV_ROUTE_COSTLY},
+    {"PUT", "/v1/scales/{name}", put_scales, SRV_ROUTE_COSTLY},
     {"DELETE", "/v1/scales/{name}", delete_scales, 0},
     {0},
 };

@@ -22,8 +22,8 @@ static void post_comparisons(struct srv_request *req, struct srv_response *res)
 }
 
 const struct srv_route srv_science_routes[] = {
-    {"POST", "/v1/denoise", post_denoise, 0},
-    {"POST", "/v1/calibrations", post_calibrations, 0},
-    {"POST", "/v1/comparisons", post_comparisons, 0},
+    {"POST", "/v1/denoise", post_denoise, SRV_ROUTE_COSTLY},
+    {"POST", "/v1/calibrations", post_calibrations, SRV_ROUTE_COSTLY},
+    {"POST", "/v1/comparisons", post_comparisons, SRV_ROUTE_COSTLY},
     {0},
 };

@@ -32,7 +32,7 @@ struct srv_config {
     int64_t port;                        /* 8080; 0: any free one */
     int64_t http_threads;                /* 2 */
     int64_t max_connections;             /* 1024 */
-    int64_t max_connections_per_address; /* 0: as max_connections */
+    int64_t max_connections_per_address; /* 256; 0: as max_connections */
     int64_t max_body_bytes;              /* 64 MiB */
     int64_t upload_timeout;              /* seconds for a whole request, 30 */
     int64_t max_jobs_per_key;            /* unfinished ones; 0: no limit */

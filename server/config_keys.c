@@ -72,8 +72,9 @@ const struct srv_key srv_keys[] = {
 
     NUMBER(guarding, max_connections, 8, 65536, 1024,
            "Open connections in all; fewer where the system allows the daemon fewer descriptors."),
-    NUMBER(guarding, max_connections_per_address, 0, 65536, 0,
-           "Open connections from one address; 0: as many as max_connections."),
+    NUMBER(guarding, max_connections_per_address, 0, 65536, 256,
+           "Open connections from one address (of IPv6: from one /64); 0: as many as max_connections, as behind a "
+           "reverse proxy, from whose address all come. Who has so many can still ask for /healthz."),
     NUMBER(guarding, max_body_bytes, KIB, 4 * GIB, 64 * MIB, "Bytes in the body of one request."),
     NUMBER(guarding, upload_timeout, 1, 86400, 30, "Seconds in which a whole request must arrive."),
     NUMBER(guarding, max_jobs_per_key, 0, 100000, 0,

@@ -1,6 +1,6 @@
 /*
  * A request's way from its first line to its last byte: libmicrohttpd's callbacks (HTTP threads)
- * and the run of its handler (back room). connection.h has the phases and their lock.
+ * and the run of its handler (lanes.c). connection.h has the phases and their lock.
  *
  * libmicrohttpd 0.9.75 takes an answer only before or after a body, never in between, and an answer
  * before a body makes it close with bytes unread, which resets the connection and may take the
@@ -29,8 +29,10 @@ enum {
 
 /* ---- its beginning and end ---- */
 
-static void free_request(struct srv_request *req)
+void srv_connection_free_request(struct srv_request *req)
 {
+    if (!req)
+        return;
     if (req->free_state)
         req->free_state(req->state);
     srv_response_deinit(&req->res);
@@ -43,6 +45,16 @@ static void free_request(struct srv_request *req)
     free(req->arguments);
     free(req->uri);
     free(req);
+}
+
+/* Libmicrohttpd must not have read it past the strict reader. */
+static bool is_checked(const struct srv_request *req)
+{
+    if (req->ordinal <= srv_link_wire(req->link)->requests)
+        return true;
+    srv_log(req->http->daemon->log, SRV_ERROR, "unchecked_request", "reason",
+            "libmicrohttpd does not read with recv(2) of this program", NULL);
+    return false;
 }
 
 void *srv_connection_uri(void *cls, const char *uri, struct MHD_Connection *mhd)
@@ -65,7 +77,13 @@ void *srv_connection_uri(void *cls, const char *uri, struct MHD_Connection *mhd)
     srv_response_init(&req->res, req);
     req->waker = srv_waker_new(req);
     if (!req->link || !req->waker) {
-        free_request(req);
+        srv_connection_free_request(req);
+        return NULL;
+    }
+    srv_connection_free_request(srv_link_take(req->link));
+    req->ordinal = srv_link_begin(req->link, req);
+    if (!is_checked(req)) {
+        srv_connection_free_request(srv_link_take(req->link));
         return NULL;
     }
     status = srv_request_parse_uri(req, uri);
@@ -117,8 +135,8 @@ void srv_connection_completed(void *cls, struct MHD_Connection *mhd, void **cont
         log_request(req, how == MHD_REQUEST_TERMINATED_COMPLETED_OK || req->refused);
         srv_metrics_request(http->daemon->metrics, req->match.pattern, req->res.status);
     }
-    srv_link_enter(link, SRV_LINK_WAITING, http->daemon->config->upload_timeout * 1000, NULL);
-    free_request(req);
+    srv_link_wait(link, http->daemon->config->upload_timeout * 1000);
+    srv_connection_free_request(req);
     if (counted)
         count(http, -1);
 }
@@ -137,6 +155,18 @@ static void refuse(struct srv_request *req)
     srv_response_finish(&req->res);
     (void)!srv_response_write(&req->res, &bytes, strcmp(req->method, "HEAD") != 0);
     srv_link_refuse(req->link, bytes.data, bytes.size);
+}
+
+/* What the strict reader found. False when it found nothing. */
+static bool refuse_malformed(struct srv_request *req)
+{
+    const struct srv_verdict *why = srv_wire_refusal(srv_link_wire(req->link), req->ordinal);
+
+    if (!why)
+        return false;
+    srv_problem(&req->res, why->status, why->code, "%s", why->detail);
+    refuse(req);
+    return true;
 }
 
 static enum MHD_Result visit_field(void *cls, enum MHD_ValueKind kind, const char *name,
@@ -238,6 +268,43 @@ static bool authenticate(struct srv_request *req)
     return false;
 }
 
+/* False, and the answer says why, when the connection is on a reserved place. */
+static bool has_place(struct srv_request *req)
+{
+    const struct srv_config *config = req->http->daemon->config;
+    enum srv_link_place place = srv_link_place(req->link);
+
+    if (place == SRV_LINK_ORDINARY)
+        return true;
+    if (place == SRV_LINK_RESERVED_SHARE)
+        srv_problem(&req->res, 429, "too_many_connections",
+                    "%s has %lld connections open, which is all that one address may have "
+                    "(max_connections_per_address).",
+                    srv_link_network(req->link), (long long)config->max_connections_per_address);
+    else
+        srv_problem(&req->res, 503, "too_many_connections",
+                    "All %lld connections that this daemon takes are in use (max_connections).",
+                    (long long)config->max_connections);
+    srv_response_header(&req->res, "Retry-After", "1");
+    req->res.must_close = true;
+    return false;
+}
+
+/* False, and a 415 is in the answer, when the body is encoded. */
+static bool is_plain(struct srv_request *req)
+{
+    const char *encoding = srv_request_header(req, "Content-Encoding");
+
+    if (!encoding || !*encoding || strcasecmp(encoding, "identity") == 0)
+        return true;
+    srv_problem(&req->res, 415, "unsupported_encoding",
+                "The body has the Content-Encoding \"%.80s\"; this daemon takes bodies as they are "
+                "(identity).",
+                encoding);
+    srv_response_header(&req->res, "Accept-Encoding", "identity");
+    return false;
+}
+
 /* Finds the route. False when the answer is known already. */
 static bool route(struct srv_request *req)
 {
@@ -263,6 +330,8 @@ static bool route(struct srv_request *req)
         return false;
     if (req->match.route->flags & SRV_ROUTE_INLINE)
         return true;
+    if (!has_place(req) || !is_plain(req))
+        return false;
     if (!atomic_load(&daemon->ready)) {
         srv_problem(res, 503, "loading", "The daemon is still loading its banks.");
         srv_response_header(res, "Retry-After", "1");
@@ -309,6 +378,8 @@ static void read_head(struct srv_request *req, const char *method, const char *v
     MHD_get_connection_values(req->mhd, MHD_HEADER_KIND, visit_field, req);
     status = read_types(req);
     req->res.must_close = atomic_load(&req->http->daemon->draining);
+    if (refuse_malformed(req))
+        return;
     if (!srv_framing_check(&req->framing, version, &req->http->policy, &verdict)) {
         srv_problem(&req->res, verdict.status, verdict.code, "%s", verdict.detail);
         req->discard = true;
@@ -331,7 +402,7 @@ static void receive(struct srv_request *req, const char *data, size_t size)
 {
     struct srv_http *http = req->http;
 
-    if (req->refused)
+    if (req->refused || refuse_malformed(req))
         return;
     if (size > req->body.maximum - req->received) {
         refuse_size(req);
@@ -375,7 +446,7 @@ static bool park(struct srv_request *req)
     if (stopping && req->timed_out) {
         parked = false;
     } else if (w->news || stopping) {
-        srv_backroom_push(req->http->backroom, req);
+        srv_connection_queue(req);
     } else {
         req->phase = SRV_PARKED;
         srv_link_enter(req->link, SRV_LINK_PARKED, req->res.park_ms, w);
@@ -393,8 +464,27 @@ static void run_handler(struct srv_request *req)
     req->match.route->handle(req, res);
 }
 
-void srv_connection_work(struct srv_request *req)
+/* Which lane: what the route says, and whether a picture is to be made larger. */
+static enum srv_lane lane_of(const struct srv_request *req)
 {
+    unsigned flags = req->match.route->flags;
+    bool zooms = (flags & SRV_ROUTE_ZOOMS) && srv_request_query(req, "zoom");
+
+    return zooms || (flags & SRV_ROUTE_COSTLY) ? SRV_LANE_COSTLY : SRV_LANE_QUICK;
+}
+
+void srv_connection_queue(struct srv_request *req)
+{
+    req->turn.lane = lane_of(req);
+    req->turn.address = srv_link_network(req->link);
+    req->turn.payer = *req->key ? req->key : req->turn.address;
+    srv_lanes_push(req->http->lanes, &req->turn);
+}
+
+void srv_connection_work(struct srv_turn *turn)
+{
+    struct srv_request *req =
+        (struct srv_request *)((char *)turn - offsetof(struct srv_request, turn));
     struct srv_waker *w = req->waker;
 
     pthread_mutex_lock(&w->lock);
@@ -432,7 +522,7 @@ static enum MHD_Result send_answer(struct srv_request *req)
 }
 
 /*
- * The request is whole: answers at once, or rests until the back room has the answer.
+ * The request is whole: answers at once, or rests until its lane has the answer.
  *
  * It rests at libmicrohttpd's second look at it, which follows the first at once: a connection that
  * is suspended in the first is still marked as one to be read from. When it is resumed it is read,
@@ -455,7 +545,7 @@ static enum MHD_Result answer(struct srv_request *req)
         rests = srv_link_enter(req->link, SRV_LINK_BUSY, -1, w) && srv_waker_suspend(w);
         if (rests) {
             req->phase = SRV_WORKING;
-            srv_backroom_push(req->http->backroom, req);
+            srv_connection_queue(req);
         }
     } else if (phase == SRV_WORKING || phase == SRV_PARKED) {
         rests = srv_waker_suspend(w);
@@ -481,6 +571,7 @@ enum MHD_Result srv_connection_access(void *cls, struct MHD_Connection *mhd, con
     if (!req)
         return MHD_NO; /* out of memory when it began */
     if (!req->head_seen) {
+        srv_link_take(req->link);
         read_head(req, method, version);
         return MHD_YES;
     }

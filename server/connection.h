@@ -9,10 +9,10 @@
  *                    ▼   │
  *                   PARKED            GONE: the client hung up, or the daemon is closing
  *
- * WORKING and PARKED: libmicrohttpd's connection is suspended and the request belongs to the back
- * room. All others: it belongs to the connection's HTTP thread.
+ * WORKING and PARKED: libmicrohttpd's connection is suspended and the request belongs to its lane.
+ * All others: it belongs to the connection's HTTP thread.
  *
- * Lock order: waker, then back room or link table; libmicrohttpd's own locks come last.
+ * Lock order: waker, then lane or link table; libmicrohttpd's own locks come last.
  */
 #ifndef SRV_CONNECTION_H
 #define SRV_CONNECTION_H
@@ -22,11 +22,11 @@
 #include <stdatomic.h>
 
 #include "apikeys.h"
-#include "backroom.h"
 #include "config.h"
 #include "daemon.h"
 #include "framing.h"
 #include "http.h"
+#include "lanes.h"
 #include "link.h"
 #include "mem.h"
 #include "router.h"
@@ -43,9 +43,10 @@ struct srv_http {
     struct MHD_Daemon *mhd;
     const struct srv_route *const *tables;
     struct srv_policy policy;
-    struct srv_backroom *backroom;
+    struct srv_lanes *lanes;
     struct srv_links *links;
     int port;
+    unsigned connection_limit; /* the library's: the reserved places and some room included */
     uint64_t id_base;
     atomic_uint_fast64_t next_id;
     atomic_size_t body_bytes; /* of all bodies being received or worked on */
@@ -99,7 +100,8 @@ struct srv_request {
     struct MHD_Connection *mhd;
     struct srv_link *link;
     struct srv_waker *waker;
-    struct srv_request *next; /* in the back room's queue */
+    uint64_t ordinal;         /* the how manieth of its connection */
+    struct srv_turn turn;     /* in its lane */
     enum srv_phase phase;     /* guarded by waker->lock */
 
     char id[SRV_ID_SIZE];
@@ -137,8 +139,12 @@ enum MHD_Result srv_connection_access(void *cls, struct MHD_Connection *mhd, con
                                       size_t *size, void **context);
 void srv_connection_completed(void *cls, struct MHD_Connection *mhd, void **context,
                               enum MHD_RequestTerminationCode how);
-/* Runs the handler once, in the back room. */
-void srv_connection_work(struct srv_request *req);
+/* NULL is fine. */
+void srv_connection_free_request(struct srv_request *req);
+/* Runs the handler once, on a thread of its lane. */
+void srv_connection_work(struct srv_turn *turn);
+/* Queues it for that. With its waker's lock held. */
+void srv_connection_queue(struct srv_request *req);
 
 /* ---- request.c ---- */
 

@@ -18,17 +18,20 @@
 
 enum { MAX_HOST = 255 };
 
-static bool is_token(const char *s)
+bool srv_framing_is_token(const char *s, size_t n)
 {
     static const char symbols[] = "!#$%&'*+-.^_`|~0123456789"
                                   "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
-    return *s && !s[strspn(s, symbols)];
+    for (size_t i = 0; i < n; i++)
+        if (!memchr(symbols, s[i], sizeof(symbols) - 1))
+            return false;
+    return n > 0;
 }
 
 void srv_framing_field(struct srv_framing *framing, const char *name, const char *value)
 {
-    if (!is_token(name) && !framing->bad_name)
+    if (!srv_framing_is_token(name, strlen(name)) && !framing->bad_name)
         framing->bad_name = name;
     if (strcasecmp(name, "Content-Length") == 0) {
         framing->lengths++;
@@ -120,7 +123,8 @@ __attribute__((format(printf, 4, 5))) static bool refuse(struct srv_verdict *out
     return false;
 }
 
-static bool check_framing(const struct srv_framing *f, const char *version, struct srv_verdict *out)
+bool srv_framing_check_length(const struct srv_framing *f, const char *version,
+                              struct srv_verdict *out)
 {
     static const char code[] = "bad_framing";
 
@@ -149,7 +153,7 @@ bool srv_framing_check(const struct srv_framing *f, const char *version,
 {
     char name[MAX_HOST + 1];
 
-    if (!check_framing(f, version, out))
+    if (!srv_framing_check_length(f, version, out))
         return false;
     if (f->host && !split_host(f->host, name, sizeof(name)))
         return refuse(out, 400, "bad_framing", "The Host header is not a host name and a port.");

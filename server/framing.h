@@ -38,9 +38,15 @@ struct srv_verdict {
 };
 
 void srv_framing_field(struct srv_framing *framing, const char *name, const char *value);
+/* Is it clear where the request ends, and are Host and Origin there as often as they may be? The first
+ * part of srv_framing_check. */
+bool srv_framing_check_length(const struct srv_framing *framing, const char *version,
+                              struct srv_verdict *out);
 /* True when the request may go on; false, and *out says why not. */
 bool srv_framing_check(const struct srv_framing *framing, const char *version,
                        const struct srv_policy *policy, struct srv_verdict *out);
+/* Are the n bytes a token (RFC 9110, 5.6.2), as the names of methods and headers are? */
+bool srv_framing_is_token(const char *s, size_t n);
 /* Is the origin one of policy->cors_origins (so that its pages may read the answer)? */
 bool srv_framing_is_cors(const struct srv_policy *policy, const char *origin);
 

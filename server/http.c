@@ -1,10 +1,10 @@
 /*
- * The server's life: the listening socket, libmicrohttpd's daemon with its threads, the back room,
- * the link table, and the order in which they end. Started and stopped by the main thread.
+ * The server's life: the listening socket, libmicrohttpd's daemon with its threads, the lanes, the
+ * link table, and the order in which they end. Started and stopped by the main thread.
  *
  * The end, in order: no new connections; parked requests and streams are told; answers under way
  * may finish; then nothing may suspend any more, every socket is shut, everything suspended is
- * resumed (libmicrohttpd must not be stopped with a suspended connection), the back room finishes,
+ * resumed (libmicrohttpd must not be stopped with a suspended connection), the lanes finish,
  * and the daemon is stopped.
  */
 #include "http.h"
@@ -25,7 +25,7 @@
 #include "log.h"
 
 enum {
-    BACKROOM_THREADS = 4,
+    LANE_THREADS = 4, /* in each lane */
     CONNECTION_MEMORY = 32 << 10, /* a request's head must fit */
     BODY_TOTAL_FACTOR = 4,        /* bodies of all requests together, in max_body_bytes */
     OTHER_DESCRIPTORS = 64,       /* for the store, banks that are read, and the threads' own */
@@ -114,6 +114,8 @@ static void connected(void *cls, struct MHD_Connection *mhd, void **context,
     const union MHD_ConnectionInfo *info;
 
     if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
+        if (*context)
+            srv_connection_free_request(srv_link_take(*context));
         srv_link_free(*context);
         *context = NULL;
         return;
@@ -125,26 +127,48 @@ static void connected(void *cls, struct MHD_Connection *mhd, void **context,
                        NULL);
 }
 
+/* How many may be accepted beside max_connections: on the reserved places, and, a moment long, those
+ * that are closed to make room there. */
+static int64_t spare_connections(const struct srv_config *config, int reserved)
+{
+    return reserved + 2 * config->http_threads;
+}
+
+static int reserved_places(int64_t connections)
+{
+    int64_t n = connections / 8;
+
+    return n > SRV_LINK_MOST_RESERVED ? SRV_LINK_MOST_RESERVED : n < 2 ? 2 : (int)n;
+}
+
 /* As many as configured, if there are so many descriptors: once they are out, libmicrohttpd's
  * threads spin, and no bank could be read and no result stored. */
-static unsigned connection_limit(const struct srv_daemon *daemon)
+static int64_t connection_limit(const struct srv_daemon *daemon)
 {
-    int64_t most = daemon->config->max_connections, have;
+    const struct srv_config *config = daemon->config;
+    int64_t most = config->max_connections + spare_connections(config, SRV_LINK_MOST_RESERVED), have;
     struct rlimit limit;
     char number[32], wanted[32];
 
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-        return (unsigned)most;
+        return most;
     limit.rlim_cur = limit.rlim_max;
     if (setrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= (rlim_t)(most + OTHER_DESCRIPTORS))
-        return (unsigned)most;
+        return most;
     have = (int64_t)limit.rlim_cur - OTHER_DESCRIPTORS;
-    if (have < daemon->config->http_threads)
-        have = daemon->config->http_threads;
+    if (have < spare_connections(config, 2) + 1)
+        have = spare_connections(config, 2) + 1;
     srv_log(daemon->log, SRV_WARNING, "few_descriptors", "connections",
-            srv_log_number(number, (double)have), "wanted", srv_log_number(wanted, (double)most), NULL);
-    return (unsigned)have;
+            srv_log_number(number, (double)have), "wanted", srv_log_number(wanted, (double)config->max_connections), NULL);
+    return have;
 }
+
+/* wire_socket.c checks what the library overlooks; a newer one checks as well. */
+#if MHD_VERSION >= 0x00097701
+#define STRICT_OPTION MHD_OPTION_CLIENT_DISCIPLINE_LVL, 1,
+#else
+#define STRICT_OPTION MHD_OPTION_STRICT_FOR_CLIENT, 1,
+#endif
 
 static int start_mhd(struct srv_http *http, int fd)
 {
@@ -158,11 +182,10 @@ static int start_mhd(struct srv_http *http, int fd)
         MHD_OPTION_EXTERNAL_LOGGER, log_library, http, /* first: it hears of the others' errors */
         MHD_OPTION_LISTEN_SOCKET, fd,
         MHD_OPTION_THREAD_POOL_SIZE, (unsigned)config->http_threads,
-        MHD_OPTION_CONNECTION_LIMIT, connection_limit(http->daemon),
-        MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)config->max_connections_per_address,
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)config->upload_timeout + IDLE_SPARE_SECONDS,
+        MHD_OPTION_CONNECTION_LIMIT, http->connection_limit,
+        MHD_OPTION_CONNECTION_TIMEOUT, 2 * (unsigned)config->upload_timeout + IDLE_SPARE_SECONDS,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
-        MHD_OPTION_STRICT_FOR_CLIENT, 1,
+        STRICT_OPTION
         MHD_OPTION_URI_LOG_CALLBACK, srv_connection_uri, http,
         MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
         MHD_OPTION_NOTIFY_CONNECTION, connected, http,
@@ -176,7 +199,7 @@ static int start_mhd(struct srv_http *http, int fd)
 
 static void free_http(struct srv_http *http)
 {
-    srv_backroom_free(http->backroom);
+    srv_lanes_free(http->lanes);
     srv_links_free(http->links);
     pthread_cond_destroy(&http->idle);
     pthread_mutex_destroy(&http->lock);
@@ -187,10 +210,19 @@ static struct srv_http *new_http(struct srv_daemon *daemon, const struct srv_rou
 {
     const struct srv_config *config = daemon->config;
     struct srv_http *http = els_alloc_array(1, sizeof(*http));
+    struct srv_link_limits limits = {.per_address = config->max_connections_per_address,
+                                     .upload_ms = config->upload_timeout * 1000};
     pthread_condattr_t monotonic;
 
     if (!http)
         return NULL;
+    http->connection_limit = (unsigned)connection_limit(daemon);
+    limits.connections = http->connection_limit - spare_connections(config, SRV_LINK_MOST_RESERVED);
+    limits.reserved = SRV_LINK_MOST_RESERVED;
+    if (limits.connections < config->max_connections) {
+        limits.reserved = reserved_places(http->connection_limit);
+        limits.connections = http->connection_limit - spare_connections(config, limits.reserved);
+    }
     http->daemon = daemon;
     http->tables = tables;
     http->policy = (struct srv_policy){config->allowed_hosts, config->cors_origins};
@@ -201,8 +233,8 @@ static struct srv_http *new_http(struct srv_daemon *daemon, const struct srv_rou
     pthread_cond_init(&http->idle, &monotonic);
     pthread_condattr_destroy(&monotonic);
     if (getrandom(&http->id_base, sizeof(http->id_base), 0) != sizeof(http->id_base) ||
-        srv_links_new(&http->links) < 0 ||
-        srv_backroom_new(&http->backroom, BACKROOM_THREADS, srv_connection_work) < 0) {
+        srv_links_new(&http->links, &limits) < 0 ||
+        srv_lanes_new(&http->lanes, LANE_THREADS, srv_connection_work) < 0) {
         free_http(http);
         return NULL;
     }
@@ -277,7 +309,7 @@ struct srv_http *srv_http_stop(struct srv_http *http, int grace_ms)
     wait_idle(http, grace_ms);
     atomic_store(&http->closing, true);
     srv_links_abandon_all(http->links);
-    http->backroom = srv_backroom_free(http->backroom);
+    http->lanes = srv_lanes_free(http->lanes);
     MHD_stop_daemon(http->mhd);
     if (fd >= 0)
         close(fd);

@@ -18,9 +18,9 @@
  *     };
  *
  * Which thread: libmicrohttpd's threads parse, check framing, collect the bounded body and send.
- * They never compute and never block: every handler runs in the back room, a small pool of threads
- * (backroom.c), while the connection is suspended, except routes marked SRV_ROUTE_INLINE (health,
- * metrics), which must only read memory and run at once.
+ * They never compute and never block: every handler runs on a thread of its lane (lanes.h) while the
+ * connection is suspended, except routes marked SRV_ROUTE_INLINE (health, metrics), which must only
+ * read memory and run at once.
  *
  * A handler that has to wait (a job to finish) parks: see srv_response_park. A handler whose answer
  * is a stream hands over a source: see srv_response_stream. Neither occupies a thread meanwhile.
@@ -154,6 +154,8 @@ void srv_response_stream(struct srv_response *res, const char *content_type,
 enum {
     SRV_ROUTE_INLINE = 1, /* runs on the HTTP thread: only reads memory, never waits */
     SRV_ROUTE_OPEN = 2,   /* needs no API key */
+    SRV_ROUTE_COSTLY = 4, /* draws, encodes or parses: runs in the lane for that */
+    SRV_ROUTE_ZOOMS = 8,  /* is costly when the query has a zoom */
 };
 
 struct srv_route {

@@ -1,11 +1,15 @@
 /*
- * The table of sockets and the thread that watches it. HTTP threads and the back room enter states;
+ * The table of sockets and the thread that watches it. HTTP threads and lanes enter states;
  * the watch thread acts on deadlines and hang-ups.
  *
  * What always holds: a link is in the table exactly while libmicrohttpd holds its socket open, so
  * under the table's lock the descriptor is ours to shut down. Wakers are told only after the lock
  * is released (lock order: waker, then table). The thread's sleep never ends later than the
- * earliest deadline, and is rounded up a little, so that a crowd of deadlines costs one wake-up.
+ * earliest deadline, and is rounded up a little, so that a crowd of deadlines costs one wake-up. An
+ * event finds its link by the descriptor's number; only a deadline that has come makes the thread
+ * walk through all of them.
+ *
+ * The reader of a link (wire) belongs to its HTTP thread and is not under the lock.
  */
 #include "link.h"
 
@@ -25,20 +29,27 @@
 #include "connection.h"
 #include "error.h"
 #include "mem.h"
+#include "quota.h"
+#include "wire_socket.h"
 
 enum {
     BATCH = 64,
     LINGER_MS = 2000,
     ROUND_MS = 50,
+    RESERVED_MS = 2000, /* for a request to come on a reserved place */
     FAREWELL_MS = 1000, /* for a request whose client has ended its side to be read to its end */
 };
 
 struct srv_link {
     struct srv_links *links;
     struct srv_link *previous, *next;
-    uint64_t serial; /* how epoll names it: an event may be older than the link */
+    uint64_t serial; /* epoll names it so, with its descriptor: an event may be older than the link */
     int fd;
-    char peer[INET6_ADDRSTRLEN];
+    struct srv_wire_socket wire;
+    struct srv_request *begun; /* and not taken yet */
+    uint64_t requests;
+    char peer[INET6_ADDRSTRLEN], network[INET6_ADDRSTRLEN];
+    enum srv_link_place place;
     enum srv_link_state state;
     int64_t deadline; /* 0: none */
     struct srv_waker *waker;
@@ -49,8 +60,14 @@ struct srv_link {
 
 struct srv_links {
     pthread_mutex_t lock;
+    struct srv_link_limits limits;
     struct srv_link *first;
+    struct srv_link **by_fd; /* SRV_WIRE_DESCRIPTORS of them */
     uint64_t next_serial;
+    int64_t ordinary;         /* links on ordinary places */
+    struct srv_quota *shares; /* the same, of each network */
+    struct srv_link *reserved[SRV_LINK_MOST_RESERVED]; /* those on reserved places, the oldest first */
+    int num_reserved;
     int64_t planned; /* when the thread will look again; INT64_MAX: only when told */
     bool stopping;
     int epoll, event;
@@ -159,6 +176,8 @@ static int expire_due(struct srv_links *links, struct errands *errands)
 {
     int64_t now = srv_monotonic_ms(), next = INT64_MAX;
 
+    if (now < links->planned)
+        return links->planned == INT64_MAX ? -1 : (int)(links->planned - now);
     for (struct srv_link *link = links->first; link; link = link->next) {
         if (link->deadline && link->deadline <= now && errands->n < BATCH)
             expire(link, errands);
@@ -173,13 +192,26 @@ static int expire_due(struct srv_links *links, struct errands *errands)
     return (int)(links->planned - now);
 }
 
-static struct srv_link *find(struct srv_links *links, uint64_t serial)
+static uint64_t epoll_name(const struct srv_link *link)
 {
-    struct srv_link *link = links->first;
+    return link->serial << 32 | (uint32_t)link->fd;
+}
 
-    while (link && link->serial != serial)
-        link = link->next;
-    return link;
+static struct srv_link *find(struct srv_links *links, uint64_t name)
+{
+    uint32_t fd = (uint32_t)name;
+    struct srv_link *link = fd < SRV_WIRE_DESCRIPTORS ? links->by_fd[fd] : NULL;
+
+    return link && epoll_name(link) == name ? link : NULL;
+}
+
+/* So that the thread looks at the link's deadline in time. With the lock held. */
+static void plan(struct srv_link *link)
+{
+    if (link->deadline && link->deadline < link->links->planned) {
+        link->links->planned = link->deadline;
+        poke(link->links);
+    }
 }
 
 /* The client closed its side (RDHUP), or is gone. With the lock held. */
@@ -189,12 +221,14 @@ static void hang_up(struct srv_link *link, unsigned events, struct errands *erra
 
     link->half_closed = true;
     link->gone = link->gone || (events & (EPOLLERR | EPOLLHUP));
-    if (link->gone)
+    if (link->gone) {
         add_errand(errands, link, true);
-    else if (link->state == SRV_LINK_STREAMING)
+    } else if (link->state == SRV_LINK_STREAMING) {
         add_errand(errands, link, false); /* a ping will show whether somebody still reads */
-    else if (is_reading(link->state) && link->deadline > farewell)
+    } else if (is_reading(link->state) && link->deadline > farewell) {
         link->deadline = farewell;
+        plan(link);
+    }
 }
 
 static void *watch(void *arg)
@@ -225,7 +259,7 @@ static void *watch(void *arg)
     return NULL;
 }
 
-int srv_links_new(struct srv_links **out)
+int srv_links_new(struct srv_links **out, const struct srv_link_limits *limits)
 {
     struct srv_links *links = els_alloc_array(1, sizeof(*links));
     struct epoll_event event = {.events = EPOLLIN, .data.u64 = 0};
@@ -233,10 +267,13 @@ int srv_links_new(struct srv_links **out)
     if (!links)
         return ELS_ENOMEM;
     pthread_mutex_init(&links->lock, NULL);
+    links->limits = *limits;
     links->next_serial = 1;
+    links->by_fd = els_alloc_array(SRV_WIRE_DESCRIPTORS, sizeof(*links->by_fd));
     links->epoll = epoll_create1(EPOLL_CLOEXEC);
     links->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (links->epoll < 0 || links->event < 0 ||
+    if (!links->by_fd || srv_quota_new(&links->shares, limits->per_address) < 0 ||
+        links->epoll < 0 || links->event < 0 ||
         epoll_ctl(links->epoll, EPOLL_CTL_ADD, links->event, &event) < 0 ||
         pthread_create(&links->thread, NULL, watch, links) != 0) {
         srv_links_free(links);
@@ -262,47 +299,139 @@ struct srv_links *srv_links_free(struct srv_links *links)
         close(links->epoll);
     if (links->event >= 0)
         close(links->event);
+    srv_quota_free(links->shares);
+    free(links->by_fd);
     pthread_mutex_destroy(&links->lock);
     free(links);
     return NULL;
 }
 
-static void name_peer(int fd, char out[INET6_ADDRSTRLEN])
+/* ---- places ---- */
+
+static void name_peer(int fd, char peer[INET6_ADDRSTRLEN], char network[INET6_ADDRSTRLEN])
 {
     struct sockaddr_storage address = {0};
     socklen_t size = sizeof(address);
+    struct in6_addr *v6 = &((struct sockaddr_in6 *)&address)->sin6_addr;
     const void *bytes = &((struct sockaddr_in *)&address)->sin_addr;
 
-    snprintf(out, INET6_ADDRSTRLEN, "unknown");
-    if (getpeername(fd, (struct sockaddr *)&address, &size) < 0)
+    snprintf(peer, INET6_ADDRSTRLEN, "unknown");
+    snprintf(network, INET6_ADDRSTRLEN, "unknown");
+    if (getpeername(fd, (struct sockaddr *)&address, &size) < 0 ||
+        (address.ss_family != AF_INET && address.ss_family != AF_INET6))
         return;
     if (address.ss_family == AF_INET6)
-        bytes = &((struct sockaddr_in6 *)&address)->sin6_addr;
-    if (address.ss_family == AF_INET || address.ss_family == AF_INET6)
-        inet_ntop(address.ss_family, bytes, out, INET6_ADDRSTRLEN);
+        bytes = v6;
+    inet_ntop(address.ss_family, bytes, peer, INET6_ADDRSTRLEN);
+    /* Whoever has one address of IPv6 usually has the 2^64 beside it. */
+    if (address.ss_family == AF_INET6 && !IN6_IS_ADDR_V4MAPPED(v6))
+        memset(v6->s6_addr + 8, 0, 8);
+    inet_ntop(address.ss_family, bytes, network, INET6_ADDRSTRLEN);
 }
 
-struct srv_link *srv_link_new(struct srv_links *links, int fd)
+/* Takes an ordinary place, if there is one. With the lock held. */
+static enum srv_link_place take_place(struct srv_links *links, const char *network)
 {
-    struct srv_link *link = els_alloc_array(1, sizeof(*link));
+    if (links->ordinary >= links->limits.connections)
+        return SRV_LINK_RESERVED;
+    if (srv_quota_take(links->shares, network) < 0)
+        return SRV_LINK_RESERVED_SHARE;
+    links->ordinary++;
+    return SRV_LINK_ORDINARY;
+}
+
+static void leave_reserved(struct srv_links *links, const struct srv_link *link)
+{
+    for (int i = 0; i < links->num_reserved; i++)
+        if (links->reserved[i] == link) {
+            links->num_reserved--;
+            memmove(links->reserved + i, links->reserved + i + 1,
+                    (size_t)(links->num_reserved - i) * sizeof(*links->reserved));
+            return;
+        }
+}
+
+/* Onto a reserved place: the oldest that says nothing makes room, or else the new one goes. */
+static void enter_reserved(struct srv_links *links, struct srv_link *link)
+{
+    for (int i = 0; i < links->num_reserved && links->num_reserved >= links->limits.reserved; i++)
+        if (links->reserved[i]->state == SRV_LINK_WAITING) {
+            shutdown(links->reserved[i]->fd, SHUT_RDWR);
+            leave_reserved(links, links->reserved[i]);
+        }
+    if (links->num_reserved >= links->limits.reserved)
+        shutdown(link->fd, SHUT_RDWR);
+    else
+        links->reserved[links->num_reserved++] = link;
+}
+
+enum srv_link_place srv_link_place(struct srv_link *link)
+{
+    struct srv_links *links = link->links;
+    enum srv_link_place place;
+
+    pthread_mutex_lock(&links->lock);
+    if (link->place != SRV_LINK_ORDINARY) {
+        link->place = take_place(links, link->network);
+        if (link->place == SRV_LINK_ORDINARY)
+            leave_reserved(links, link);
+    }
+    place = link->place;
+    pthread_mutex_unlock(&links->lock);
+    return place;
+}
+
+/* ---- links ---- */
+
+/* The first line of a request has come. Called by the reader. */
+static void begin(void *user)
+{
+    struct srv_link *link = user;
+    bool waits;
+
+    pthread_mutex_lock(&link->links->lock);
+    waits = link->state == SRV_LINK_WAITING;
+    pthread_mutex_unlock(&link->links->lock);
+    if (waits)
+        srv_link_enter(link, SRV_LINK_RECEIVING, link->links->limits.upload_ms, NULL);
+}
+
+static void add_to_table(struct srv_links *links, struct srv_link *link)
+{
     struct epoll_event event = {.events = EPOLLRDHUP | EPOLLET};
 
-    if (!link)
-        return NULL;
-    link->links = links;
-    link->fd = fd;
-    link->state = SRV_LINK_BUSY;
-    name_peer(fd, link->peer);
     pthread_mutex_lock(&links->lock);
     link->serial = links->next_serial++;
     link->next = links->first;
     if (link->next)
         link->next->previous = link;
     links->first = link;
-    event.data.u64 = link->serial;
+    links->by_fd[link->fd] = link;
+    event.data.u64 = epoll_name(link);
     /* Where memory for it lacks, deadlines and pings find out later. */
-    link->watched = epoll_ctl(links->epoll, EPOLL_CTL_ADD, fd, &event) == 0;
+    link->watched = epoll_ctl(links->epoll, EPOLL_CTL_ADD, link->fd, &event) == 0;
+    link->place = take_place(links, link->network);
+    if (link->place != SRV_LINK_ORDINARY)
+        enter_reserved(links, link);
     pthread_mutex_unlock(&links->lock);
+}
+
+struct srv_link *srv_link_new(struct srv_links *links, int fd)
+{
+    struct srv_link *link = els_alloc_array(1, sizeof(*link));
+
+    if (!link)
+        return NULL;
+    link->links = links;
+    link->fd = fd;
+    link->state = SRV_LINK_BUSY;
+    link->wire = (struct srv_wire_socket){.fd = fd, .begun = begin, .user = link};
+    name_peer(fd, link->peer, link->network);
+    if (srv_wire_attach(&link->wire) < 0) {
+        free(link);
+        return NULL;
+    }
+    add_to_table(links, link);
     return link;
 }
 
@@ -314,15 +443,23 @@ void srv_link_free(struct srv_link *link)
     if (!link)
         return;
     links = link->links;
+    srv_wire_detach(&link->wire);
     pthread_mutex_lock(&links->lock);
     if (link->watched)
         epoll_ctl(links->epoll, EPOLL_CTL_DEL, link->fd, NULL);
+    links->by_fd[link->fd] = NULL;
     if (link->previous)
         link->previous->next = link->next;
     else
         links->first = link->next;
     if (link->next)
         link->next->previous = link->previous;
+    if (link->place == SRV_LINK_ORDINARY) {
+        links->ordinary--;
+        srv_quota_give(links->shares, link->network);
+    } else {
+        leave_reserved(links, link);
+    }
     waker = link->waker;
     pthread_mutex_unlock(&links->lock);
     srv_waker_unref(waker);
@@ -332,6 +469,30 @@ void srv_link_free(struct srv_link *link)
 const char *srv_link_peer(const struct srv_link *link)
 {
     return link->peer;
+}
+
+const char *srv_link_network(const struct srv_link *link)
+{
+    return link->network;
+}
+
+uint64_t srv_link_begin(struct srv_link *link, struct srv_request *req)
+{
+    link->begun = req;
+    return ++link->requests;
+}
+
+struct srv_request *srv_link_take(struct srv_link *link)
+{
+    struct srv_request *req = link->begun;
+
+    link->begun = NULL;
+    return req;
+}
+
+const struct srv_wire *srv_link_wire(const struct srv_link *link)
+{
+    return &link->wire.wire;
 }
 
 static bool is_asleep(enum srv_link_state state)
@@ -348,26 +509,35 @@ bool srv_link_enter(struct srv_link *link, enum srv_link_state state, int64_t ms
 
     pthread_mutex_lock(&links->lock);
     if (link->state != SRV_LINK_LINGERING) {
+        bool goes_on = state == SRV_LINK_RECEIVING && link->state == state;
+
         link->state = state;
         /* The hang-up is told once; who goes to sleep after it must not wait for another. */
         if (link->gone && is_asleep(state))
             ms = 0;
         if (link->half_closed && is_reading(state) && ms > FAREWELL_MS)
             ms = FAREWELL_MS;
-        link->deadline = ms < 0 ? 0 : srv_monotonic_ms() + ms;
+        if (link->place != SRV_LINK_ORDINARY && is_reading(state) && ms > RESERVED_MS)
+            ms = RESERVED_MS;
+        if (!goes_on)
+            link->deadline = ms < 0 ? 0 : srv_monotonic_ms() + ms;
         if (link->waker != waker) {
             old = link->waker;
             link->waker = waker ? srv_waker_ref(waker) : NULL;
         }
-        if (link->deadline && link->deadline < links->planned) {
-            links->planned = link->deadline;
-            poke(links);
-        }
+        plan(link);
         entered = true;
     }
     pthread_mutex_unlock(&links->lock);
     srv_waker_unref(old);
     return entered;
+}
+
+void srv_link_wait(struct srv_link *link, int64_t ms)
+{
+    bool begun = srv_wire_has_begun(&link->wire.wire);
+
+    srv_link_enter(link, begun ? SRV_LINK_RECEIVING : SRV_LINK_WAITING, ms, NULL);
 }
 
 bool srv_link_is_half_closed(const struct srv_link *link)
@@ -385,10 +555,7 @@ void srv_link_refuse(struct srv_link *link, const void *bytes, size_t size)
     pthread_mutex_lock(&link->links->lock);
     if (link->state != SRV_LINK_LINGERING)
         answer_and_linger(link, bytes, size);
-    if (link->deadline < link->links->planned) {
-        link->links->planned = link->deadline;
-        poke(link->links);
-    }
+    plan(link);
     pthread_mutex_unlock(&link->links->lock);
 }
 

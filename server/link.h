@@ -7,6 +7,11 @@
  * a read is short). So every socket is entered here, with at most one deadline, and one thread
  * watches them. It sleeps until the next deadline or a hang-up; a thousand idle streams cost it
  * nothing in between.
+ *
+ * It also gives out the places: so many connections in all, so many of one address. Beyond that a
+ * connection is still accepted, on one of a few reserved places, so that whoever watches the daemon
+ * gets an answer when others hold all they may: there only health and metrics are served, and who says
+ * nothing for a moment is closed, at once when somebody else wants the place.
  */
 #ifndef SRV_LINK_H
 #define SRV_LINK_H
@@ -15,8 +20,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "wire.h"
+
+enum { SRV_LINK_MOST_RESERVED = 32 };
+
 struct srv_links;
 struct srv_link;
+struct srv_request;
 struct srv_waker;
 
 enum srv_link_state {
@@ -29,19 +39,47 @@ enum srv_link_state {
     SRV_LINK_LINGERING, /* refused: at its deadline the socket is closed */
 };
 
-int srv_links_new(struct srv_links **out);
+struct srv_link_limits {
+    int64_t connections; /* in all, beside the reserved ones */
+    int64_t per_address; /* 0: no limit of its own */
+    int reserved;        /* 0 to SRV_LINK_MOST_RESERVED */
+    int64_t upload_ms;   /* in which a request must arrive once its first line is there */
+};
+
+int srv_links_new(struct srv_links **out, const struct srv_link_limits *limits);
 /* Every link must be gone. NULL is fine. Returns NULL. */
 struct srv_links *srv_links_free(struct srv_links *links);
 
-/* A socket was accepted. NULL when out of memory. */
+/* A socket was accepted: from now on it is read through the strict reader. NULL when out of memory. */
 struct srv_link *srv_link_new(struct srv_links *links, int fd);
 /* Before the socket is closed. NULL is fine. */
 void srv_link_free(struct srv_link *link);
 /* The client's address as text. */
 const char *srv_link_peer(const struct srv_link *link);
+/* Who shares a place: the address, of IPv6 its first 64 bits. */
+const char *srv_link_network(const struct srv_link *link);
+/* A request has begun: it is the link's until it is taken, because libmicrohttpd may drop it without a
+ * word. Returns its ordinal on this connection. */
+uint64_t srv_link_begin(struct srv_link *link, struct srv_request *req);
+/* The request that has begun, or NULL: the caller's now. */
+struct srv_request *srv_link_take(struct srv_link *link);
+/* What it reads with. On the connection's HTTP thread only. */
+const struct srv_wire *srv_link_wire(const struct srv_link *link);
 
+enum srv_link_place {
+    SRV_LINK_ORDINARY,
+    SRV_LINK_RESERVED,       /* all places are taken */
+    SRV_LINK_RESERVED_SHARE, /* all that the address may have */
+};
+
+/* Its place now: a reserved one is exchanged for an ordinary one that has become free. */
+enum srv_link_place srv_link_place(struct srv_link *link);
+
+/* A request is over: waits for the next one, whose first line may be here already. */
+void srv_link_wait(struct srv_link *link, int64_t ms);
 /* Enters a state with a deadline in `ms` from now (−1: none). `waker` (NULL: none) is told of the
- * deadline and of a hang-up; the link takes its own reference. False when the link has just been
+ * deadline and of a hang-up; the link takes its own reference. From
+ * RECEIVING to RECEIVING the deadline stays. False when the link has just been
  * refused (RECEIVING ran out) and the request must be dropped. */
 bool srv_link_enter(struct srv_link *link, enum srv_link_state state, int64_t ms,
                     struct srv_waker *waker);

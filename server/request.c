@@ -15,6 +15,7 @@
 #include "accept.h"
 #include "connection.h"
 #include "json_body.h"
+#include "wire.h"
 
 enum { MAX_WAIT = 86400 };
 
@@ -22,11 +23,12 @@ enum { MAX_WAIT = 86400 };
  * header's. */
 static const char *strip_authority(const char *uri)
 {
+    static const char marks[] = {'/', '?', SRV_WIRE_QUERY, '\0'};
     const char *rest = strncasecmp(uri, "http://", 7) == 0    ? uri + 7
                        : strncasecmp(uri, "https://", 8) == 0 ? uri + 8
                                                               : NULL;
 
-    return rest ? rest + strcspn(rest, "/?") : uri;
+    return rest ? rest + strcspn(rest, marks) : uri;
 }
 
 /* Decodes "a=1&b=2" into name NUL value NUL …: an argument of n bytes becomes at most n + 2, and has
@@ -61,6 +63,7 @@ static int parse_query(struct srv_request *req)
 
 int srv_request_parse_uri(struct srv_request *req, const char *uri)
 {
+    static const char query_marks[] = {'?', SRV_WIRE_QUERY, '\0'};
     char *mark;
 
     if (strlen(uri) > SRV_MAX_PATH)
@@ -69,10 +72,9 @@ int srv_request_parse_uri(struct srv_request *req, const char *uri)
     if (!req->uri)
         return ELS_ENOMEM;
     req->path = req->uri;
-    mark = strchr(req->uri, '?');
-    req->query = mark ? mark + 1 : req->uri + strlen(req->uri);
-    if (mark)
-        *mark = '\0';
+    mark = req->uri + strcspn(req->uri, query_marks);
+    req->query = *mark ? mark + 1 : mark;
+    *mark = '\0';
     if (req->path[0] != '/' && strcmp(req->path, "*") != 0)
         return ELS_EINVAL;
     return parse_query(req);

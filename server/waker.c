@@ -1,10 +1,10 @@
 /*
- * Wakers: how a job's thread, the watch thread and the back room reach a request that sleeps. Any
+ * Wakers: how a job's thread, the watch thread and the lanes reach a request that sleeps. Any
  * thread, any time; a waker outlives its request and then does nothing.
  *
  * All suspending and resuming of libmicrohttpd's connections happens here, under the waker's lock,
  * so that the two always alternate: `suspended` is what libmicrohttpd believes. Lock order: waker,
- * then back room or link table, then libmicrohttpd's own.
+ * then lane or link table, then libmicrohttpd's own.
  */
 #include <stdlib.h>
 
@@ -61,7 +61,7 @@ static void unpark(struct srv_waker *w)
 {
     w->req->phase = SRV_WORKING;
     srv_link_enter(w->req->link, SRV_LINK_BUSY, -1, w);
-    srv_backroom_push(w->req->http->backroom, w->req);
+    srv_connection_queue(w->req);
 }
 
 void srv_waker_wake(struct srv_waker *w)

@@ -55,7 +55,7 @@ def test_connections_of_one_address(start):
 
     def answers(connection):
         with contextlib.suppress(ConnectionError):
-            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            connection.sendall(b"GET /v1/banks HTTP/1.1\r\nHost: localhost\r\n\r\n")
             return connection.recv(15) == b"HTTP/1.1 200 OK"
         return False
 

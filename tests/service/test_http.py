@@ -447,7 +447,9 @@ def test_streams_that_leave_give_their_places_back(start, reset):
             for wire in streams:
                 assert b"200" in wire.readline()
             with dial(elsd) as wire:
-                assert wire.ended(), "there is no place"
+                wire.send(request("GET", "/v1/banks"))
+                answer = wire.refusal(429, "too_many_connections")
+                assert "max_connections_per_address" in json.loads(answer.content)["detail"]
             for wire in streams:
                 wire.hang_up(reset)
             elsd.check_descriptors(patience=8)
@@ -473,6 +475,7 @@ def test_who_leaves_while_waiting_leaves_the_job(elsd, reset):
 # ---- very many ----
 
 CROWD = 3000
+RESERVED = 32  # places for those who ask for health and metrics when all others are taken
 
 
 def crowd(elsd, stack, count=CROWD):
@@ -502,7 +505,7 @@ def test_a_crowd_of_one_address_leaves_room_for_others(start):
                 wire.send(request("POST", "/v1/samples", quick(bank="two-tone", max_samples=2)))
                 assert wire.answer().status == 200
         now = elsd.settled(elsd.descriptors) - elsd.descriptors_at_start
-        assert 0 < now["socket"] <= places, now
+        assert 0 < now["socket"] <= places + RESERVED, now
     wait_until("a place", lambda: answers(elsd))
 
 
@@ -516,7 +519,7 @@ def answers(elsd):
 def test_a_crowd_beyond_all_places_waits_without_work(start):
     """It costs no processor time, and its deadline makes room."""
     places, deadline = 1000, 2
-    elsd = start("--max-connections", places, "--upload-timeout", deadline)
+    elsd = start("--max-connections", places, "--max-connections-per-address", 0, "--upload-timeout", deadline)
     elsd.http.close()
     with contextlib.ExitStack() as stack:
         began = time.monotonic()
@@ -527,7 +530,7 @@ def test_a_crowd_beyond_all_places_waits_without_work(start):
         time.sleep(1)
         spent = (seconds_of_processor(elsd) - before) / (time.monotonic() - start_of_rest)
         taken = (elsd.descriptors() - elsd.descriptors_at_start)["socket"]
-        assert places <= taken <= places + 2, taken
+        assert places <= taken <= places + RESERVED + 2, taken
         assert answers(elsd), "whoever comes last is served when those before have had their time"
         print(f"{CROWD} connections on {places} places: {spent:.0%} of a processor while they rest; "
               f"another was answered after {time.monotonic() - began:.1f} s")

@@ -24,7 +24,7 @@ def cpu_of_threads(pid):
 def test_idle_streams_cost_nothing(start, tell):
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     # One thread computes, so that a second job waits and its streams have nothing to say.
-    elsd = start("--threads", 1, "--max-connections", STREAMS + 50)
+    elsd = start("--threads", 1, "--max-connections", STREAMS + 50, "--max-connections-per-address", 0)
     running = elsd.job(num_images=8, num_inference_steps=5000, max_samples=None, outputs=["image"])
     wait_until("it to run", lambda: elsd.get(f"/v1/jobs/{running['id']}", 200).json()["status"] == "running")
     waiting = elsd.job(num_images=8, num_inference_steps=5000, max_samples=None, outputs=["image"])
