@@ -83,7 +83,7 @@ static int write_port_file(const char *path, int port, struct els_error *err)
     return 0;
 }
 
-static int open_accounts(struct srv_daemon *daemon)
+int srv_daemon_open_accounts(struct srv_daemon *daemon)
 {
     const struct srv_config *config = daemon->config;
     struct srv_account_limits limits = {
@@ -98,6 +98,12 @@ static int open_accounts(struct srv_daemon *daemon)
     if (r == 0)
         daemon->self = srv_payer_new(daemon->accounts, "", "");
     return r == 0 && !daemon->self ? ELS_ENOMEM : r;
+}
+
+void srv_daemon_close_accounts(struct srv_daemon *daemon)
+{
+    daemon->self = srv_payer_unref(daemon->self);
+    daemon->accounts = srv_accounts_free(daemon->accounts);
 }
 
 /* Before the port is open: nobody is served without the key that is needed. */
@@ -157,7 +163,7 @@ static int run(struct srv_daemon *daemon, struct els_error *err)
     int r;
 
     block_signals(&signals);
-    r = open_accounts(daemon);
+    r = srv_daemon_open_accounts(daemon);
     if (r == 0)
         r = open_keys(daemon, err);
     if (r < 0)
@@ -202,8 +208,7 @@ int srv_daemon_main(int argc, char **argv)
     else if (r < 0)
         fprintf(stderr, "elsd: %s\n", *err.message ? err.message : els_status_text(r));
     srv_apikeys_free(daemon.apikeys);
-    srv_payer_unref(daemon.self);
-    srv_accounts_free(daemon.accounts);
+    srv_daemon_close_accounts(&daemon);
     srv_metrics_free(daemon.metrics);
     srv_log_free(daemon.log);
     srv_config_deinit(&config);

@@ -32,6 +32,11 @@ struct srv_daemon {
     atomic_bool draining;            /* SIGTERM came: no new jobs */
 };
 
+/* Makes daemon->accounts and ->self from the limits in daemon->config: before anything is charged. 0, or ELS_ENOMEM. */
+int srv_daemon_open_accounts(struct srv_daemon *daemon);
+/* Once every charge and payer has been given back. */
+void srv_daemon_close_accounts(struct srv_daemon *daemon);
+
 /* elsd's main: runs until a signal ends it. Returns the exit status. */
 int srv_daemon_main(int argc, char **argv);
 

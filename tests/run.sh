@@ -2,21 +2,30 @@
 #
 # Every test, from a clean clone, in one command:
 #
-#     tests/run.sh                    # bounded: 15 minutes on two cores
+#     tests/run.sh                    # everything: minutes on two cores
+#     tests/run.sh --quick            # what to run at every save: unit, lint, one pass of the service
 #     tests/run.sh --long             # also what takes long (ELS_LONG=1 for the tests): hours
 #     tests/run.sh --long thread …    # only these parts
+#     tests/run.sh --minutes 10       # what fits into ten minutes of testing; the rest is counted as not run
+#     tests/run.sh --minutes 10 --all # and fails when anything was not run
 #
 # Installs what the tests need; each part has a build and a build directory of its own:
 #
-#     sanitizer   AddressSanitizer and UBSan, every suite (build-tests/)
-#     release     NDEBUG, the suites that compute (build-tests-release/); with --long
+#     release     NDEBUG, the suites that compute, the browser (build-tests-release/); with --long
 #                 also kills and churn
+#     sanitizer   AddressSanitizer and UBSan, the suites where memory is at stake (build-tests/). It links
+#                 the release build's SIMD kernels, so that they are compiled once
 #     thread      ThreadSanitizer, what threads share (build-tsan/); only with --long
 #     valgrind    the unit tests (build-valgrind/); only with --long
 #
+# The tests of the release build run while the sanitizer build compiles. A test that hangs is ended by a limit
+# of its own (see the meson.build files; multiplied below), far above what a slow machine needs. The run as a
+# whole has no limit.
+#
 # --long also kills the daemon a hundred times, lets 200 clients churn for ten minutes, fails every
 # allocation, and fuzzes for 10 million executions.
-# The last line counts single tests (Check's and pytest's cases): N passed, N failed, N skipped.
+# The last line counts single tests (Check's and pytest's cases): N passed, N failed, N skipped. Before it stand
+# the ten slowest programs and the time that installing, building and testing took.
 # Exit status 0 only when none failed.
 
 set -euo pipefail
@@ -31,38 +40,56 @@ TEST_PACKAGES=(
     check gcc-aarch64-linux-gnu jupyter-nbconvert libc6-dev-arm64-cross mypy openssl python3 python3-ipykernel
     python3-numpy python3-pytest python3-requests pyflakes3 qemu-user shellcheck
 )
-RELEASE_SUITES=(--suite unit --suite golden --suite theory --suite browser)
-
 LONG_PACKAGES=(clang libclang-rt-14-dev valgrind)
+
+# Numbers, and what does not depend on the build, in the release build; memory in the sanitizer build. The unit tests
+# run in both: with assertions and checks, and as they are shipped.
+RELEASE_SUITES=(--suite unit --suite golden --suite theory --suite browser --suite neon --suite lint)
+SANITIZER_SUITES=(--suite unit --suite service --suite cli --suite fuzz)
 # What threads share: queue, pool, streams, reload, keys, the store.
 THREAD_TESTS=(
-    events http job log pool queue quota store
+    account events http job log pool queue quota store
     service_{bounds,client,crash,denoise,events,http,idle,jobs,keys,life,metrics,queue,reload,sharing,soak,store_faults}
 )
+QUICK_SUITES=(--suite lint --suite unit --suite quick)
 
 # The system's own Python has the packages above, whatever else the caller has in front.
 export PATH="/usr/bin:/bin:/usr/sbin:/sbin:$PATH"
 export LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1
 unset ELS_LONG
 
-minutes=15
-scale=1
-parts=(sanitizer release)
-if [ "${1:-}" = --long ]; then
-    export ELS_LONG=1
-    minutes=240
-    scale=12
-    parts+=(thread valgrind)
+usage() {
+    echo "usage: tests/run.sh [--quick] [--long] [--minutes N [--all]] [release|sanitizer|thread|valgrind]…" >&2
+    exit 2
+}
+
+minutes=""
+quick=""
+scale=4
+parts=()
+count_options=()
+while [ $# -gt 0 ]; do
+    case $1 in
+    --quick) quick=yes ;;
+    --long)
+        export ELS_LONG=1
+        scale=12
+        ;;
+    --minutes)
+        minutes=${2:-}
+        [[ $minutes =~ ^[0-9]+$ ]] || usage
+        shift
+        ;;
+    --all) count_options+=(--all) ;;
+    release | sanitizer | thread | valgrind) parts+=("$1") ;;
+    *) usage ;;
+    esac
     shift
-fi
-for part; do
-    [[ " ${parts[*]} " == *" $part "* ]] || {
-        echo "usage: tests/run.sh [--long] [sanitizer|release|thread|valgrind]…" >&2
-        exit 2
-    }
 done
-[ $# -eq 0 ] || parts=("$@")
-deadline=$((SECONDS + minutes * 60))
+if [ "${#parts[@]}" -eq 0 ]; then
+    parts=(release sanitizer)
+    [ -z "${ELS_LONG:-}" ] || parts+=(thread valgrind)
+fi
 
 # build DIR OPTION…: sets up once, and follows changed options afterwards.
 build() {
@@ -77,14 +104,18 @@ build() {
     ninja -C "$dir" </dev/null
 }
 
-# run DIR SUITE-OPTION…: a failed test does not end the run; the count at the end tells.
+# run DIR PROCESSES OPTION…: a failed test does not end the run; the count at the end tells. What was chosen is
+# written down, so that what did not run can be counted.
 run() {
-    local dir=$root/$1 left=$((deadline - SECONDS))
-    shift
-    [ "$left" -gt 30 ] || left=30
+    local dir=$root/$1 processes=$2 limit=()
+    shift 2
     rm -f "$dir"/meson-logs/testlog*.json
-    timeout -k 30 "$left" meson test -C "$dir" --no-rebuild --print-errorlogs \
-        --num-processes "$(nproc)" --timeout-multiplier "$scale" "$@" </dev/null || true
+    meson test -C "$dir" --no-rebuild --list "$@" </dev/null 2>/dev/null >"$dir/meson-logs/chosen.txt"
+    if [ -n "$deadline" ]; then
+        limit=(timeout -k 30 "$((deadline > SECONDS ? deadline - SECONDS : 1))")
+    fi
+    "${limit[@]}" meson test -C "$dir" --no-rebuild --print-errorlogs --num-processes "$processes" \
+        --timeout-multiplier "$scale" "$@" </dev/null || true
 }
 
 # The browser's tests need more than the others; where it cannot be had they say so and are skipped.
@@ -99,56 +130,88 @@ need_browser() {
 }
 
 need_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}"
-unpack_tools "$root/build-tools" prometheus nginx
-need_browser
+if [ -z "$quick" ]; then
+    unpack_tools "$root/build-tools" prometheus nginx
+    need_browser
+fi
 [ -z "${ELS_LONG:-}" ] || need_packages "${LONG_PACKAGES[@]}"
+installed=$SECONDS
+building=0
+deadline=""
+[ -z "$minutes" ] || deadline=$((SECONDS + minutes * 60))
 
 built=yes
 builds=()
+background=""
 
-# build_and_run DIR OPTION… -- RUN-OPTION…: one build, and its tests.
-build_and_run() {
-    local dir=$1 options=()
-    shift
-    while [ "$1" != -- ]; do
-        options+=("$1")
-        shift
-    done
-    shift
-    echo "== $dir/"
-    builds+=("$root/$dir")
-    if build "$dir" -Dtests=enabled -Dwerror=true "${options[@]}"; then
-        run "$dir" "$@"
-    else
-        built=no
-    fi
+# make DIR OPTION…: builds, and remembers what for the count.
+make() {
+    local began=$SECONDS
+
+    echo "== $1/"
+    builds+=("$root/$1")
+    build "$1" -Dtests=enabled -Dwerror=true "${@:2}" || built=no
+    building=$((building + SECONDS - began))
+    [ "$built" = yes ]
 }
 
-part_sanitizer() {
-    build_and_run build-tests --buildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false --
+wait_for_background() {
+    [ -n "$background" ] || return 0
+    wait "$background"
+    cat "$root/build-tests-release/run.log"
+    background=""
 }
 
 part_release() {
     local endurance=()
+
     [ -z "${ELS_LONG:-}" ] || endurance=(--suite endurance)
-    build_and_run build-tests-release --buildtype=release -- "${RELEASE_SUITES[@]}" "${endurance[@]}"
+    make build-tests-release --buildtype=release || return 0
+    # Beside what else is built; the long ones come first, so few are left when that is done.
+    run build-tests-release "$(nproc)" "${RELEASE_SUITES[@]}" "${endurance[@]}" \
+        >"$root/build-tests-release/run.log" 2>&1 &
+    background=$!
+}
+
+part_sanitizer() {
+    local kernels=()
+
+    if [ -f "$root/build-tests-release/build.ninja" ]; then
+        kernels=("-Dkernels_of=$root/build-tests-release")
+    fi
+    if make build-tests --buildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false "${kernels[@]}"; then
+        wait_for_background
+        run build-tests "$(nproc)" "${SANITIZER_SUITES[@]}"
+    fi
 }
 
 part_thread() {
-    build_and_run build-tsan --buildtype=debugoptimized -Db_sanitize=thread -Db_lundef=false -- \
-        "${THREAD_TESTS[@]}"
+    if make build-tsan --buildtype=debugoptimized -Db_sanitize=thread -Db_lundef=false; then
+        run build-tsan "$(nproc)" "${THREAD_TESTS[@]}"
+    fi
 }
 
 part_valgrind() {
-    build_and_run build-valgrind --buildtype=debugoptimized -- --setup valgrind --suite unit
+    if make build-valgrind --buildtype=debugoptimized; then
+        run build-valgrind "$(nproc)" --setup valgrind --suite unit
+    fi
 }
 
-for part in "${parts[@]}"; do
-    "part_$part"
-done
+if [ -n "$quick" ]; then
+    if make build-tests-release --buildtype=release; then
+        run build-tests-release "$(nproc)" "${QUICK_SUITES[@]}"
+    fi
+else
+    for part in "${parts[@]}"; do
+        "part_$part"
+    done
+    wait_for_background
+fi
 if [ "$built" = no ]; then
     echo "The build failed."
     echo "0 passed, 1 failed, 0 skipped"
     exit 1
 fi
-python3 "$root/tests/count.py" "${builds[@]}"
+echo "installing $installed s, building $building s (tests of the release build beside it)," \
+    "all $SECONDS s, on $(nproc) cores"
+python3 "$root/tests/count.py" "${count_options[@]}" "${builds[@]}"

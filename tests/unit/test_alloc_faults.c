@@ -69,9 +69,6 @@ static const struct request requests[] = {
 
 enum { NUM_REQUESTS = sizeof(requests) / sizeof(*requests) };
 
-static const struct srv_account_limits account_limits = {
-    .bytes = {INT64_C(1) << 30, INT64_C(1) << 30}, .percent_per_key = 100, .percent_per_address = 100};
-
 static void start(void)
 {
     char program[] = "elsd", port[] = "--port=0", bank[] = "--bank=two-tone=two-tone", threads[] = "--threads=2";
@@ -81,8 +78,7 @@ static void start(void)
 
     ck_assert_msg(srv_config_load(&config, 4, argv, &exit_now, &err) == 0, "%s", err.message);
     server.config = &config;
-    ck_assert_int_eq(srv_accounts_new(&server.accounts, &account_limits), 0);
-    server.self = srv_payer_new(server.accounts, "", "");
+    ck_assert_int_eq(srv_daemon_open_accounts(&server), 0);
     ck_assert_int_eq(srv_log_new(&server.log, "error", "text"), 0);
     ck_assert_int_eq(srv_metrics_new(&server.metrics, tables), 0);
     ck_assert_msg(srv_banks_new(&server.banks, &config, &err) == 0, "%s", err.message);
@@ -103,8 +99,6 @@ static void stop(void)
     srv_banks_free(server.banks);
     srv_metrics_free(server.metrics);
     srv_log_free(server.log);
-    srv_payer_unref(server.self);
-    srv_accounts_free(server.accounts);
     srv_config_deinit(&config);
 }
 
