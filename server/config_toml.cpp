@@ -1,6 +1,7 @@
 /*
  * The one C++ file: toml++ reads the text, and what it found goes on as a jansson tree. Called
  * once, by the main thread, while the configuration is read. No exception leaves this file. toml++
+ * recurses, and so does what follows it here: config_depth.c bounds how deep before either begins. toml++
  * sorts the keys of a table, so the order of the file is restored from the source positions.
  */
 #define TOML_HEADER_ONLY 1
@@ -30,6 +31,7 @@
 #include <vector>
 
 extern "C" {
+#include "config_depth.h"
 #include "config_toml.h"
 }
 
@@ -138,6 +140,10 @@ int parse(json_t **out, std::string_view text, struct els_error *err)
 
 extern "C" int srv_toml_parse(json_t **out, const char *text, size_t size, struct els_error *err)
 {
+    const int r = srv_toml_check_depth(text, size, err);
+
+    if (r < 0)
+        return r;
     try {
         return parse(out, std::string_view(text, size), err);
     } catch (const std::exception &e) {

@@ -23,7 +23,8 @@
 extern "C" {
 #endif
 
-/* A new reference in *out, or ELS_EFORMAT with the line in the sentence, or ELS_ENOMEM. */
+/* A new reference in *out, or ELS_EFORMAT with the line in the sentence (not TOML, or deeper than config_depth.h
+ * allows), or ELS_ENOMEM. */
 int srv_toml_parse(json_t **out, const char *text, size_t size, struct els_error *err);
 
 #ifdef __cplusplus

@@ -5,7 +5,8 @@
         png = elsd.get(job["result"]["images"][0]["url"], status=200).content
 
 Flags, `env` and `config` (the text of a TOML file) reach the daemon as they are; a state directory is used
-unless state=False, and no more `descriptors` than that are allowed. Leaving the block stops the daemon with SIGTERM and fails the test when it wrote sanitizer
+unless state=False, and no more `descriptors` than that are allowed. `stderr` is a descriptor that its standard error
+goes to instead of log(). Leaving the block stops the daemon with SIGTERM and fails the test when it wrote sanitizer
 output, kept a descriptor that it did not have when it was ready, did not end, or ended with a status other than 0.
 """
 import collections
@@ -59,7 +60,7 @@ def environment(**extra):
 
 
 class Daemon:
-    def __init__(self, folder, *flags, env=None, config=None, state=True, descriptors=None):
+    def __init__(self, folder, *flags, env=None, config=None, state=True, descriptors=None, stderr=None):
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.state_dir = self.folder / "state"
@@ -73,6 +74,7 @@ class Daemon:
             self.flags += ["--config", self.folder / "config.toml"]
         self.env = environment(**(env or {}))
         self.most_descriptors = descriptors
+        self.stderr = stderr
         self.process = None
         self.http = None
 
@@ -92,7 +94,7 @@ class Daemon:
         self.seen = self.log_file.stat().st_size if self.log_file.exists() else 0
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen([ELSD, *map(str, self.flags)], cwd=self.folder, env=self.env,
-                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                            stdin=subprocess.DEVNULL, stdout=log, stderr=self.stderr or log,
                                             preexec_fn=self.prepare)
         wait_until("the port file", lambda: self.port_file.exists() or self.process.poll() is not None)
         assert self.process.poll() is None, f"elsd ended with {self.process.returncode}: {self.log()}"
@@ -108,10 +110,15 @@ class Daemon:
         return self.process.pid
 
     def log(self):
-        """What it has written since its start."""
+        """What it has written since its start. A line may follow what it tells of by a moment: see logged()."""
         with self.log_file.open("rb") as f:
             f.seek(self.seen)
             return f.read().decode(errors="replace")
+
+    def logged(self, pattern, times=1):
+        """Waits until the log has the regular expression so often; returns the first match."""
+        return wait_until(f"{pattern} in the log",
+                          lambda: [*re.finditer(pattern, self.log())][times - 1:])[0]
 
     def descriptors(self):
         """What its descriptors lead to, each with how often: sockets and pipes without their numbers."""

@@ -277,6 +277,83 @@ START_TEST(test_a_deep_file_is_refused)
 }
 END_TEST
 
+/* `begin`, n times `part`, `end` in the third line. Its text is valid until the next call. */
+static const char *repeated(const char *begin, const char *part, int n, const char *end)
+{
+    static char text[1 << 20];
+    size_t used = (size_t)snprintf(text, sizeof(text), "# a\n\n%s", begin), length = strlen(part);
+
+    for (int i = 0; i < n; i++, used += length)
+        memcpy(text + used, part, length);
+    snprintf(text + used, sizeof(text) - used, "%s\n", end);
+    return text;
+}
+
+/* Each of them used up the stack of the parser, or of what walks its tables. */
+START_TEST(test_depth_is_bounded_in_every_form)
+{
+    static const struct {
+        const char *begin, *part, *end, *line;
+    } deep[] = {
+        {"", "a.", "a = 1", "line 3"},
+        {"[", "a.", "a]", "line 3"},
+        {"[[", "a.", "a]]", "line 3"},
+        {"x = {", "a.", "a = 1}", "line 3"},
+        {"", "\"a\".", "a = 1", "line 3"},
+        {"", "'a' . ", "a = 1", "line 3"},
+        {"x = ", "[", "", "line 3"},
+        {"x = ", "[\n", "", "line 19"},
+        {"x = ", "{a=", "", "line 3"},
+        {"x = ", "[{a=", "", "line 3"},
+        {"x = [\"]\", ", "[", "", "line 3"},
+        {"x = {a='}', b=", "{a=", "", "line 3"},
+        {"x = '''\"''' \n\n", "b.", "b = 1", "line 5"},
+    };
+    static const int times[] = {17, 50000};
+
+    for (size_t i = 0; i < sizeof(deep) / sizeof(*deep); i++)
+        for (size_t n = 0; n < 2; n++)
+            assert_error(repeated(deep[i].begin, deep[i].part, times[n], deep[i].end), deep[i].line, "at most 16");
+    srv_config_deinit(&config);
+}
+END_TEST
+
+/* What stands in strings and comments has no depth; what is allowed is left to the settings to judge. */
+START_TEST(test_depth_does_not_count_text)
+{
+    static const struct {
+        const char *begin, *part, *end;
+    } flat[] = {
+        {"# ", "a.[{", ""},
+        {"[banks]\nx = \"", "a.[{", "\""},
+        {"[banks]\nx = '", "a.[{", "'"},
+        {"[banks]\nx = \"\"\"\n\"", "a.[{", "\\\"\"\"\"\""},
+        {"[banks]\nx = '''\n", "\"a.[{", "'''"},
+        {"[banks]\nx = \"\\\"", "a.[{", "\""},
+    };
+
+    for (size_t i = 0; i < sizeof(flat) / sizeof(*flat); i++)
+        ck_assert_msg(load_text(repeated(flat[i].begin, flat[i].part, 40, flat[i].end)) == 0, "%zu: %s", i,
+                      err.message);
+    assert_error(repeated("", "a.", 16, "a = 1"), "line 3", "\"a\"");
+    assert_error(repeated("port = ", "[", 16, "]]]]]]]]]]]]]]]]"), "port", "whole number");
+    assert_error(repeated("[banks]\na = [", "1.5,", 5000, "]"), "banks", "text");
+    srv_config_deinit(&config);
+}
+END_TEST
+
+START_TEST(test_a_large_file_is_refused)
+{
+    static char text[(1 << 20) + 2];
+
+    memset(text, '#', sizeof(text) - 1);
+    assert_error(text, "larger", "1048576");
+    text[(1 << 20) - 1] = '\0';
+    ck_assert_msg(load_text(text) == 0, "%s", err.message);
+    srv_config_deinit(&config);
+}
+END_TEST
+
 START_TEST(test_wrong_flags)
 {
     static const struct {
@@ -344,5 +421,7 @@ UNIT_MAIN("config", test_defaults, test_example_is_what_the_daemon_prints,
           test_example_and_help_cover_every_key, test_example_is_the_defaults,
           test_flags_over_environment_over_file, test_every_key_can_be_set_from_everywhere,
           test_banks_keep_the_order_of_the_file, test_later_places_replace_all_banks,
-          test_wrong_files, test_a_deep_file_is_refused, test_wrong_flags,
+          test_wrong_files, test_a_deep_file_is_refused,
+          test_depth_is_bounded_in_every_form, test_depth_does_not_count_text,
+          test_a_large_file_is_refused, test_wrong_flags,
           test_other_machines_need_a_word, test_checking_does_not_start)
