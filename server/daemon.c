@@ -5,7 +5,7 @@
  * the daemon can watch it load.
  *
  * Signals are blocked in every thread and taken by sigwait here, so no code ever runs inside a
- * handler.
+ * handler, but for the last lines of the log when the daemon crashes.
  */
 #include "daemon.h"
 
@@ -196,6 +196,7 @@ int srv_daemon_main(int argc, char **argv)
         r = srv_log_new(&daemon.log, config.log_level, config.log_format);
     if (r == 0 && !exit_now) {
         daemon.config = &config;
+        srv_log_rescue_on_crash(daemon.log);
         atomic_init(&daemon.ready, false);
         atomic_init(&daemon.draining, false);
         r = srv_metrics_new(&daemon.metrics, tables);

@@ -1,12 +1,18 @@
 /*
- * The log: one event, one line, one write to standard error. Any thread may call it; lines of two
- * threads never mix, because each is formatted in the caller's own bounded buffer and written
- * whole. A line that does not fit is cut, never split. Values come from clients, so every one is
- * escaped: a line break or a quote in a value cannot forge a second line or a field.
+ * The log: one event, one line, one write to standard error. Any thread may call it, and none ever
+ * waits: a line is formatted in the caller's own bounded buffer and put into a ring (log_ring.c),
+ * whose thread writes it whole, so lines never mix. A line that does not fit is cut, never split.
+ * Values come from clients, so every one is escaped: a line break or a quote in a value cannot
+ * forge a second line or a field.
+ *
+ * When the process crashes, a handler writes what the ring still holds. A handler gets no argument
+ * of ours, so the log that it looks into is one of the two mutable globals of the server; the other
+ * is what the handler took the place of.
  */
 #include "log.h"
 
 #include <math.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -18,11 +24,12 @@
 
 #include "clock.h"
 #include "error.h"
+#include "log_ring.h"
 #include "mem.h"
 #include "utf8.h"
 
 enum {
-    MAX_LINE = 4096,
+    MAX_LINE = SRV_LOG_LINE,
     LINE_END = 4, /* room for the closing quote, brace and line break of a cut line */
     NUMBER_MARK =
         0x01, /* begins what srv_log_number made; a client's value that begins so is escaped */
@@ -31,23 +38,10 @@ enum {
 struct srv_log {
     atomic_int level; /* of enum srv_level */
     atomic_bool json;
+    struct srv_log_ring *ring;
 };
 
 static const char *const level_names[] = {"debug", "info", "warning", "error"};
-
-int srv_log_new(struct srv_log **out, const char *level, const char *format)
-{
-    struct srv_log *log = els_alloc_array(1, sizeof(*log));
-
-    if (!log)
-        return ELS_ENOMEM;
-    if (srv_log_set(log, level, format) < 0) {
-        free(log);
-        return ELS_EINVAL;
-    }
-    *out = log;
-    return 0;
-}
 
 int srv_log_set(struct srv_log *log, const char *level, const char *format)
 {
@@ -62,12 +56,6 @@ int srv_log_set(struct srv_log *log, const char *level, const char *format)
     atomic_store_explicit(&log->level, i, memory_order_relaxed);
     atomic_store_explicit(&log->json, json, memory_order_relaxed);
     return 0;
-}
-
-struct srv_log *srv_log_free(struct srv_log *log)
-{
-    free(log);
-    return NULL;
 }
 
 const char *srv_log_number(char out[32], double value)
@@ -218,11 +206,18 @@ static void add_head(struct line *line, bool json, enum srv_level level, const c
     add_text(line, head);
 }
 
+/* Closes the line. */
+static void add_end(struct line *line, bool json)
+{
+    if (json)
+        line->text[line->size++] = '}';
+    line->text[line->size++] = '\n';
+}
+
 void srv_log(struct srv_log *log, enum srv_level level, const char *event, ...)
 {
     struct line line = {.size = 0};
     const char *key, *value;
-    size_t done = 0;
     va_list ap;
     bool json;
 
@@ -237,14 +232,94 @@ void srv_log(struct srv_log *log, enum srv_level level, const char *event, ...)
             add_field(&line, key, value, json);
     }
     va_end(ap);
-    if (json)
-        line.text[line.size++] = '}';
-    line.text[line.size++] = '\n';
-    while (done < line.size) {
-        ssize_t n = write(STDERR_FILENO, line.text + done, line.size - done);
+    add_end(&line, json);
+    srv_log_ring_put(log->ring, line.text, line.size);
+}
 
-        if (n <= 0)
-            break; /* nobody to tell */
-        done += (size_t)n;
+/* ---- life ---- */
+
+/* For the ring: whatever the level is, who reads the log is told that some of it is missing. */
+static size_t say_dropped(void *user, uint64_t count, char out[SRV_LOG_LINE])
+{
+    struct srv_log *log = user;
+    bool json = atomic_load_explicit(&log->json, memory_order_relaxed);
+    struct line line = {.size = 0};
+    char number[32];
+
+    add_head(&line, json, SRV_WARNING, "log_lines_dropped");
+    add_field(&line, "count", srv_log_number(number, (double)count), json);
+    add_end(&line, json);
+    memcpy(out, line.text, line.size);
+    return line.size;
+}
+
+int srv_log_new(struct srv_log **out, const char *level, const char *format)
+{
+    struct srv_log *log = els_alloc_array(1, sizeof(*log));
+    int status = log ? srv_log_set(log, level, format) : ELS_ENOMEM;
+
+    if (status == 0)
+        status = srv_log_ring_new(&log->ring, STDERR_FILENO, say_dropped, log);
+    if (status < 0) {
+        free(log);
+        return status;
     }
+    *out = log;
+    return 0;
+}
+
+bool srv_log_flush(struct srv_log *log, int timeout_ms)
+{
+    return srv_log_ring_flush(log->ring, timeout_ms);
+}
+
+uint64_t srv_log_dropped(const struct srv_log *log)
+{
+    return log ? srv_log_ring_dropped(log->ring) : 0;
+}
+
+/* ---- crashes ---- */
+
+static const int fatal[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
+
+enum { FATAL = sizeof(fatal) / sizeof(*fatal) };
+
+static _Atomic(struct srv_log *) rescued;
+static struct sigaction before[FATAL];
+
+/* Then whatever would have happened happens: a core dump, a sanitizer's report. */
+static void on_crash(int number, siginfo_t *info, void *context)
+{
+    struct srv_log *log = atomic_exchange(&rescued, NULL);
+
+    (void)context;
+    if (log)
+        srv_log_ring_rescue(log->ring);
+    for (size_t i = 0; i < FATAL; i++)
+        if (fatal[i] == number)
+            sigaction(number, &before[i], NULL);
+    /* An instruction that failed fails again; what was sent must be sent again. */
+    if (info->si_code <= 0)
+        raise(number);
+}
+
+void srv_log_rescue_on_crash(struct srv_log *log)
+{
+    struct sigaction action = {.sa_sigaction = on_crash, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+
+    atomic_store(&rescued, log);
+    for (size_t i = 0; i < FATAL; i++)
+        sigaction(fatal[i], &action, &before[i]);
+}
+
+struct srv_log *srv_log_free(struct srv_log *log)
+{
+    struct srv_log *mine = log;
+
+    if (!log)
+        return NULL;
+    atomic_compare_exchange_strong(&rescued, &mine, NULL);
+    log->ring = srv_log_ring_free(log->ring);
+    free(log);
+    return NULL;
 }

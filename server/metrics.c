@@ -22,6 +22,7 @@
 #include "daemon.h"
 #include "engine.h"
 #include "jobs.h"
+#include "log.h"
 
 enum {
     MAX_ROUTES = 256,
@@ -269,6 +270,11 @@ static int write_reloads(const struct page *page, const struct metric *m)
     return write_words(page, m, "outcome", words, SRV_RELOADS_DONE);
 }
 
+static int write_dropped(const struct page *page, const struct metric *m)
+{
+    return sample(page, m, (double)srv_log_dropped(page->daemon->log));
+}
+
 static int write_workers(const struct page *page, const struct metric *m)
 {
     return sample(page, m, page->jobs.workers);
@@ -378,6 +384,7 @@ static const struct metric table[] = {
     {"els_workers_busy", "gauge", "Threads that are computing now.", write_busy, 0},
     {"els_reloads_total", "counter", "SIGHUPs, by whether what they brought is in use.",
      write_reloads, 0},
+    {"els_log_dropped_total", "counter", "Lines of the log that standard error did not take.", write_dropped, 0},
     {"els_bank_bytes", "gauge", "Memory of a served bank's images.", write_banks, 0},
     {"els_memory_bytes", "gauge", "Memory charged to clients and banks, by what it is for.", write_account, SRV_MEMORY},
     {"els_memory_peak_bytes", "gauge", "The most memory that was charged at once.", write_account_most, SRV_MEMORY},

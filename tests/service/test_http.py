@@ -544,7 +544,7 @@ def test_descriptors_are_left_for_the_work(start):
     most = 200
     elsd = start("--max-connections", 4096, descriptors=most)
     elsd.http.close()
-    assert re.search(r"few_descriptors connections=(\d+) wanted=4096", elsd.log())[1] == str(most - 64)
+    assert elsd.logged(r"few_descriptors connections=(\d+) wanted=4096")[1] == str(most - 64)
     with contextlib.ExitStack() as stack:
         mine = stack.enter_context(dial(elsd))
         mine.send(HEALTH)

@@ -15,7 +15,7 @@ from daemon import ELSD, Daemon, refuses_to_start, wait_until
 def test_starts_and_stops(start):
     elsd = start()
     assert elsd.port_file.read_text() == f"{elsd.port}\n"
-    assert f"http://127.0.0.1:{elsd.port}" in elsd.log()
+    elsd.logged(f"http://127.0.0.1:{elsd.port}")
     assert stat.S_IMODE(os.stat(elsd.state_dir).st_mode) == 0o700
     elsd.sample()
 

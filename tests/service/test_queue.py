@@ -85,6 +85,7 @@ def test_a_small_job_is_not_stuck_behind_large_ones(start):
     done = [elsd.finished(job) for job in small]
     assert [job["status"] for job in done] == ["succeeded"] * 4
     assert status(elsd, large) == "running" and status(elsd, waiting) == "queued"
+    elsd.logged(STARTED, 5)
     assert [j for j in STARTED.findall(elsd.log()) if j != large["id"]] == [job["id"] for job in small]
     wait_until("the large one to go on", lambda: step(elsd, large) > before)
     cancel(elsd, waiting)

@@ -42,7 +42,7 @@ def tensors(elsd, job):
 
 def seconds_of(elsd, job):
     """What the log says that the job has computed."""
-    return float(re.search(rf"job_finished id={job['id']} status=\w+ seconds=(\S+)", elsd.log())[1])
+    return float(elsd.logged(rf"job_finished id={job['id']} status=\w+ seconds=(\S+)")[1])
 
 
 def test_alike_jobs_share_every_pass_and_no_byte_differs(start):

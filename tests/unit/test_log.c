@@ -1,14 +1,19 @@
 /*
- * The log: its two forms, what is escaped, and that a client cannot forge anything.
+ * The log: its two forms, what is escaped, that a client cannot forge anything, and that nobody waits for who reads it.
  */
 #include "unit.h"
 
+#include <fcntl.h>
 #include <jansson.h>
 #include <math.h>
+#include <pthread.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "log.h"
+#include "log_ring.h"
 
 static char text[1 << 16];
 static int saved, file;
@@ -25,10 +30,11 @@ static void catch_stderr(void)
 }
 
 /* What was logged since catch_stderr. */
-static const char *caught(void)
+static const char *caught(struct srv_log *log)
 {
     ssize_t n;
 
+    ck_assert(srv_log_flush(log, 60000));
     dup2(saved, STDERR_FILENO);
     close(saved);
     n = pread(file, text, sizeof(text) - 1, 0);
@@ -54,7 +60,7 @@ static json_t *log_json(const char *key, const char *value)
 
     catch_stderr();
     srv_log(log, SRV_INFO, "event", key, value, NULL);
-    caught();
+    caught(log);
     srv_log_free(log);
     ck_assert_uint_gt(strlen(text), 0);
     ck_assert_ptr_eq(strchr(text, '\n'), text + strlen(text) - 1);
@@ -74,7 +80,7 @@ START_TEST(test_text)
     catch_stderr();
     srv_log(log, SRV_WARNING, "job_finished", "id", "ab12", "note", "two words", "none", NULL,
             "seconds", srv_log_number(number, 1.25), NULL);
-    caught();
+    caught(log);
     ck_assert_int_eq(sscanf(text, "%4d-%*2d-%*2dT%*2d:%*2d:%*2d.%*3dZ %n", &year, &used), 1);
     ck_assert_int_eq(used, 25);
     ck_assert_str_eq(text + used, "warning job_finished id=ab12 note=\"two words\" seconds=1.25\n");
@@ -92,7 +98,7 @@ START_TEST(test_levels)
     srv_log(log, SRV_WARNING, "c", NULL);
     srv_log(log, SRV_ERROR, "d", NULL);
     srv_log(NULL, SRV_ERROR, "e", NULL);
-    caught();
+    caught(log);
     ck_assert_ptr_nonnull(strstr(text, "warning c\n"));
     ck_assert_ptr_nonnull(strstr(text, "error d\n"));
     ck_assert_ptr_null(strstr(text, " a\n"));
@@ -128,7 +134,7 @@ START_TEST(test_nothing_can_be_forged)
         json_decref(line);
         catch_stderr();
         srv_log(log, SRV_INFO, "event", "value", hostile[i], NULL);
-        caught();
+        caught(log);
         ck_assert_ptr_eq(strchr(text, '\n'), text + strlen(text) - 1);
         for (const char *c = text; c < text + strlen(text) - 1; c++)
             ck_assert_int_ge((unsigned char)*c, 0x20);
@@ -221,7 +227,7 @@ START_TEST(test_long_values_are_cut_not_split)
         catch_stderr();
         srv_log(log, SRV_INFO, "event", "a", value, "b", "text", "c",
                 srv_log_number(number, 123456), NULL);
-        caught();
+        caught(log);
         line = json_loads(text, 0, NULL);
         ck_assert_ptr_nonnull(line);
         json_decref(line);
@@ -236,5 +242,253 @@ START_TEST(test_long_values_are_cut_not_split)
 }
 END_TEST
 
+/* ---- standard error that takes nothing ---- */
+
+/* A pipe that holds one page, so that little fills it. */
+static void small_pipe(int fds[2])
+{
+    ck_assert_int_eq(pipe2(fds, O_CLOEXEC), 0);
+    ck_assert_int_gt(fcntl(fds[1], F_SETPIPE_SZ, 4096), 0);
+}
+
+static size_t say_count(void *user, uint64_t count, char line[SRV_LOG_LINE])
+{
+    (void)user;
+    return (size_t)snprintf(line, SRV_LOG_LINE, "dropped %llu\n", (unsigned long long)count);
+}
+
+static struct srv_log_ring *new_ring(int fd)
+{
+    struct srv_log_ring *ring = NULL;
+
+    ck_assert_int_eq(srv_log_ring_new(&ring, fd, say_count, NULL), 0);
+    return ring;
+}
+
+static void put_number(struct srv_log_ring *ring, unsigned number)
+{
+    char line[128];
+    int n = snprintf(line, sizeof(line), "line %u %0100d\n", number, 0);
+
+    srv_log_ring_put(ring, line, (size_t)n);
+}
+
+/* Reads the lines up to the one with number `last`: they must follow each other from `*next`, and where some are
+ * missing a line must say how many. Returns the number that are missing. */
+static uint64_t read_numbers(FILE *in, unsigned *next, unsigned last)
+{
+    unsigned long long dropped, missing = 0;
+    char line[SRV_LOG_LINE];
+    unsigned number;
+
+    while (*next <= last && fgets(line, sizeof(line), in)) {
+        if (sscanf(line, "dropped %llu", &dropped) == 1) {
+            *next += (unsigned)dropped;
+            missing += dropped;
+            continue;
+        }
+        ck_assert_int_eq(sscanf(line, "line %u ", &number), 1);
+        ck_assert_uint_eq(number, *next);
+        ck_assert_uint_eq(strlen(line), strlen("line  \n") + 100 + (size_t)snprintf(NULL, 0, "%u", number));
+        ++*next;
+    }
+    ck_assert_uint_eq(*next, last + 1);
+    return missing;
+}
+
+START_TEST(test_nobody_waits_for_a_reader)
+{
+    enum { MANY = 20000 };
+    struct srv_log_ring *ring;
+    unsigned next = 0;
+    uint64_t missing;
+    int fds[2];
+    FILE *in;
+
+    small_pipe(fds);
+    ring = new_ring(fds[1]);
+    for (unsigned i = 0; i < MANY; i++)
+        put_number(ring, i);
+    ck_assert_uint_gt(srv_log_ring_dropped(ring), 0);
+    ck_assert_uint_le((MANY - srv_log_ring_dropped(ring)) * 100, SRV_LOG_RING_BYTES + 2 * 4096);
+    ck_assert(!srv_log_ring_flush(ring, 0));
+
+    /* Somebody reads: what waited comes in order, then how many are missing, then what is new. */
+    in = fdopen(fds[0], "r");
+    next = 0;
+    missing = read_numbers(in, &next, MANY - 1);
+    ck_assert_uint_eq(missing, srv_log_ring_dropped(ring));
+    put_number(ring, MANY);
+    ck_assert_uint_eq(read_numbers(in, &next, MANY), 0);
+    ck_assert(srv_log_ring_flush(ring, 60000));
+    ck_assert_ptr_null(srv_log_ring_free(ring));
+    fclose(in);
+    close(fds[1]);
+}
+END_TEST
+
+/* The end does not wait for ever either. */
+START_TEST(test_the_end_is_bounded)
+{
+    struct srv_log_ring *ring;
+    int fds[2];
+
+    small_pipe(fds);
+    ring = new_ring(fds[1]);
+    for (unsigned i = 0; i < 100; i++)
+        put_number(ring, i);
+    ck_assert_ptr_null(srv_log_ring_free(ring));
+    close(fds[0]);
+    close(fds[1]);
+    ck_assert_ptr_null(srv_log_ring_free(NULL));
+}
+END_TEST
+
+START_TEST(test_the_end_writes_what_waits)
+{
+    struct srv_log_ring *ring;
+    unsigned next = 0;
+    int fds[2];
+    FILE *in;
+
+    ck_assert_int_eq(pipe2(fds, O_CLOEXEC), 0);
+    ring = new_ring(fds[1]);
+    for (unsigned i = 0; i < 200; i++)
+        put_number(ring, i);
+    srv_log_ring_free(ring);
+    close(fds[1]);
+    in = fdopen(fds[0], "r");
+    ck_assert_uint_eq(read_numbers(in, &next, 199), 0);
+    ck_assert_int_eq(fgetc(in), EOF);
+    fclose(in);
+}
+END_TEST
+
+/* Nobody can read it any more: that is no reason to keep it, nor to stop. */
+START_TEST(test_a_closed_pipe_takes_nothing)
+{
+    struct srv_log_ring *ring;
+    int fds[2];
+
+    signal(SIGPIPE, SIG_IGN);
+    small_pipe(fds);
+    close(fds[0]);
+    ring = new_ring(fds[1]);
+    for (unsigned i = 0; i < 10; i++)
+        put_number(ring, i);
+    ck_assert(srv_log_ring_flush(ring, 60000));
+    ck_assert_uint_eq(srv_log_ring_dropped(ring), 10);
+    srv_log_ring_free(ring);
+    close(fds[1]);
+}
+END_TEST
+
+struct putting {
+    struct srv_log_ring *ring;
+    unsigned thread;
+};
+
+static void *put_many(void *user)
+{
+    const struct putting *p = user;
+
+    for (unsigned i = 0; i < 200; i++)
+        put_number(p->ring, 1000 * p->thread + i);
+    return NULL;
+}
+
+START_TEST(test_lines_of_threads_do_not_mix)
+{
+    enum { THREADS = 4 };
+    struct putting putting[THREADS];
+    pthread_t threads[THREADS];
+    unsigned next[THREADS] = {0}, number;
+    struct srv_log_ring *ring;
+    char line[SRV_LOG_LINE];
+    int fds[2];
+    FILE *in;
+
+    small_pipe(fds);
+    ring = new_ring(fds[1]);
+    for (unsigned i = 0; i < THREADS; i++) {
+        putting[i] = (struct putting){ring, i};
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, put_many, &putting[i]), 0);
+    }
+    in = fdopen(fds[0], "r");
+    for (int i = 0; i < THREADS * 200; i++) {
+        ck_assert_ptr_nonnull(fgets(line, sizeof(line), in));
+        ck_assert_int_eq(sscanf(line, "line %u ", &number), 1);
+        ck_assert_uint_eq(number % 1000, next[number / 1000]++);
+    }
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    srv_log_ring_free(ring);
+    fclose(in);
+    close(fds[1]);
+}
+END_TEST
+
+/* A process that dies with lines on their way: `die` ends it. */
+static void check_crash(void (*die)(void), int number)
+{
+    enum { LINES = 300 };
+    bool seen[LINES] = {false};
+    int fds[2], status, got = 0, i;
+    char line[SRV_LOG_LINE];
+    pid_t pid;
+    FILE *in;
+
+    ck_assert_int_eq(pipe2(fds, O_CLOEXEC), 0);
+    pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0) {
+        struct srv_log *log;
+        char value[32];
+
+        dup2(fds[1], STDERR_FILENO);
+        log = new_log("info", "text");
+        srv_log_rescue_on_crash(log);
+        for (i = 0; i < LINES; i++) {
+            snprintf(value, sizeof(value), "%d", i);
+            srv_log(log, SRV_INFO, "event", "number", value, NULL);
+        }
+        die();
+        _exit(0);
+    }
+    close(fds[1]);
+    in = fdopen(fds[0], "r");
+    while (fgets(line, sizeof(line), in))
+        if (sscanf(line, "%*s info event number=%d", &i) == 1 && i >= 0 && i < LINES && !seen[i]) {
+            seen[i] = true;
+            got++;
+        }
+    fclose(in);
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert(number == 0 || (WIFSIGNALED(status) && WTERMSIG(status) == number));
+    ck_assert(!WIFEXITED(status) || WEXITSTATUS(status) != 0);
+    ck_assert_int_eq(got, LINES);
+}
+
+static void die_of_abort(void)
+{
+    abort();
+}
+
+static void die_of_access(void)
+{
+    volatile uintptr_t nowhere = 64;
+
+    *(volatile int *)nowhere = 1;
+}
+
+START_TEST(test_a_crash_keeps_the_last_lines)
+{
+    check_crash(die_of_abort, SIGABRT);
+    check_crash(die_of_access, 0); /* a sanitizer exits in its own way */
+}
+END_TEST
+
 UNIT_MAIN("log", test_text, test_levels, test_nothing_can_be_forged, test_bad_utf8_is_replaced,
-          test_good_utf8_stays, test_numbers, test_long_values_are_cut_not_split)
+          test_good_utf8_stays, test_numbers, test_long_values_are_cut_not_split,
+          test_nobody_waits_for_a_reader, test_the_end_is_bounded, test_the_end_writes_what_waits,
+          test_a_closed_pipe_takes_nothing, test_lines_of_threads_do_not_mix, test_a_crash_keeps_the_last_lines)
