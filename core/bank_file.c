@@ -82,13 +82,14 @@ static int find_labels(struct found *f, struct els_error *err)
 
 static int find_classes(struct found *f, struct els_error *err)
 {
+    const struct els_json_limits limits = {.depth = 1, .values = ELS_MAX_CLASSES + 1, .string = ELS_JSON_MAX_STRING};
     const char *text = els_safetensors_metadata(f->st, "classes");
     size_t n;
     int r;
 
     if (!text)
         return 0;
-    r = els_json_parse(&f->classes, text, strlen(text), 1, ELS_MAX_CLASSES + 1, "classes", err);
+    r = els_json_parse(&f->classes, text, strlen(text), &limits, "classes", err);
     if (r < 0)
         return r;
     n = json_array_size(f->classes);

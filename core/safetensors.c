@@ -19,7 +19,7 @@
 enum {
     MAX_HEADER = 16 << 20,
     MAX_DEPTH = 4,       /* the format needs three */
-    MAX_VALUES = 400000, /* some 40,000 tensors; bounds the JSON objects made for a header */
+    MAX_VALUES = 100000, /* some 10,000 tensors; bounds the JSON objects made for a header */
 };
 
 static const char METADATA[] = "__metadata__";
@@ -187,9 +187,9 @@ static int parse_entries(struct els_safetensors *st, struct entry *entries, cons
 static int build(struct els_safetensors *st, const uint8_t *b, size_t header, size_t size,
                  struct els_error *err)
 {
+    const struct els_json_limits limits = {.depth = MAX_DEPTH, .values = MAX_VALUES, .string = MAX_HEADER};
     _cleanup_(els_freep) struct entry *entries = NULL;
-    int r = els_json_parse(&st->header, (const char *)b + 8, header, MAX_DEPTH, MAX_VALUES,
-                           "safetensors", err);
+    int r = els_json_parse(&st->header, (const char *)b + 8, header, &limits, "safetensors", err);
     size_t n;
 
     if (r < 0)

@@ -15,7 +15,7 @@
 #include "json.h"
 #include "mem.h"
 
-enum { JSON_DEPTH = 3, JSON_VALUES = 3 * ELS_MAX_SCALES };
+enum { JSON_DEPTH = 3, JSON_VALUES = 3 * ELS_MAX_SCALES, JSON_TEXT = 1000 };
 
 static int find_preset(const char *name)
 {
@@ -150,8 +150,9 @@ static int take_json(struct els_scales *out, const json_t *value, struct els_err
 
 static int parse_json(struct els_scales *out, const char *text, struct els_error *err)
 {
+    const struct els_json_limits limits = {.depth = JSON_DEPTH, .values = JSON_VALUES, .string = JSON_TEXT};
     json_t *value = NULL;
-    int r = els_json_parse(&value, text, strlen(text), JSON_DEPTH, JSON_VALUES, "scales", err);
+    int r = els_json_parse(&value, text, strlen(text), &limits, "scales", err);
 
     if (r < 0)
         return r;

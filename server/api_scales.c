@@ -8,6 +8,7 @@
 
 #include "clock.h"
 #include "json.h"
+#include "json_body.h"
 #include "params_fields.h"
 #include "saved_scales.h"
 #include "service.h"
@@ -83,7 +84,7 @@ static json_t *preset_json(int i)
 
 static json_t *saved_json(const struct srv_saved_scales *s)
 {
-    json_t *json = json_loads(s->scales, 0, NULL);
+    json_t *json = srv_json_stored(s->scales);
     char time[SRV_TIME_TEXT];
 
     if (json && (json_object_set_new(json, "name", json_string(s->name)) < 0 ||

@@ -8,6 +8,7 @@
 #include "daemon.h"
 #include "jobs.h"
 #include "json.h"
+#include "json_body.h"
 #include "params_fields.h"
 
 /* The words that a field may hold. */
@@ -39,7 +40,7 @@ static json_t *defaults(const struct srv_daemon *daemon)
     int status = body ? srv_params_new(&params, &source, &faults) : ELS_ENOMEM;
 
     if (status == 0) {
-        resolved = json_loads(params->json, 0, NULL);
+        resolved = srv_json_stored(params->json);
         els_json_set(&resolved, "seed", json_null());
     } else if (status != ELS_ENOMEM) {
         resolved = json_object(); /* this bank can do nothing with an empty body */
@@ -80,6 +81,9 @@ static json_t *limits_json(const struct srv_config *config, const struct srv_lim
                              (json_int_t)config->queue_length, "sync_timeout", "max",
                              (json_int_t)config->sync_timeout);
 
+    els_json_set(&json, "json_values", json_pack("{s:i}", "max", SRV_JSON_MAX_VALUES));
+    els_json_set(&json, "json_depth", json_pack("{s:i}", "max", SRV_JSON_MAX_DEPTH));
+    els_json_set(&json, "json_string", json_pack("{s:i}", "max", SRV_JSON_MAX_STRING));
     for (const struct srv_field *const *row = srv_kind_sample.fields; json && *row; row++) {
         const struct srv_field *f = *row;
 

@@ -14,6 +14,7 @@
 
 #include "clock.h"
 #include "json.h"
+#include "json_body.h"
 #include "service.h"
 
 /* SQLite takes no larger blob. */
@@ -237,7 +238,7 @@ static int check_bank(const struct srv_params *params, const struct srv_record *
 static int restore(struct srv_jobs *jobs, const struct srv_record *record, struct srv_job **out, struct els_error *err)
 {
     _cleanup_(els_buffer_deinit) struct els_buffer bytes = ELS_BUFFER_INIT(MAX_INPUTS);
-    json_t *body = json_loads(record->params, 0, NULL);
+    json_t *body = srv_json_stored(record->params);
     struct srv_params_source source = {.kind = srv_kind_find(record->kind), .banks = jobs->daemon->banks,
                                        .store = jobs->store, .owner = record->owner,
                                        .limits = srv_limits_widest(), .body = body};

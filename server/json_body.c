@@ -1,7 +1,6 @@
 /*
- * From bytes to a JSON object. Called by handlers. jansson recurses once per level, up to 2048 of
- * them, so the depth is counted before it is let at the text; duplicate keys and numbers that
- * overflow are errors.
+ * From bytes to a JSON object. Called by handlers. What a text would cost is measured before
+ * jansson is let at it (core/json.c); duplicate keys and numbers that overflow are errors.
  */
 #include "json_body.h"
 
@@ -9,6 +8,8 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "json.h"
 
 __attribute__((format(printf, 4, 5))) static json_t *fail(struct srv_json_error *error, int status,
                                                           const char *code, const char *format, ...)
@@ -21,33 +22,6 @@ __attribute__((format(printf, 4, 5))) static json_t *fail(struct srv_json_error 
     vsnprintf(error->detail, sizeof(error->detail), format, ap);
     va_end(ap);
     return NULL;
-}
-
-/* The deepest nesting of brackets outside strings. In text that is no JSON the number may be off;
- * jansson will then refuse the text for what it is, having recursed no deeper than this. */
-static size_t depth_of(const char *text, size_t size)
-{
-    size_t depth = 0, deepest = 0;
-    bool in_string = false;
-
-    for (size_t i = 0; i < size; i++) {
-        char c = text[i];
-
-        if (in_string) {
-            if (c == '\\')
-                i++;
-            else if (c == '"')
-                in_string = false;
-        } else if (c == '"') {
-            in_string = true;
-        } else if (c == '{' || c == '[') {
-            depth++;
-            deepest = depth > deepest ? depth : deepest;
-        } else if ((c == '}' || c == ']') && depth) {
-            depth--;
-        }
-    }
-    return deepest;
 }
 
 static bool is_blank(const char *text, size_t size)
@@ -110,7 +84,10 @@ static bool find_nul(const json_t *json, char *pointer, size_t size)
 
 json_t *srv_json_parse(const void *bytes, size_t size, struct srv_json_error *error)
 {
+    const struct els_json_limits limits = {SRV_JSON_MAX_DEPTH, SRV_JSON_MAX_VALUES, SRV_JSON_MAX_STRING};
     const char *text = bytes;
+    struct els_json_size measured;
+    struct els_error err = {0};
     json_error_t reason;
     json_t *json;
 
@@ -119,9 +96,16 @@ json_t *srv_json_parse(const void *bytes, size_t size, struct srv_json_error *er
         json = json_object();
         return json ? json : fail(error, 500, "out_of_memory", "The daemon is out of memory.");
     }
-    if (depth_of(text, size) > SRV_JSON_MAX_DEPTH)
+    switch (els_json_measure(&measured, text, size, &limits, NULL, &err)) {
+    case 0:
+        break;
+    case ELS_EFORMAT:
         return fail(error, 400, "json_too_deep", "The JSON is nested deeper than %d levels.",
                     SRV_JSON_MAX_DEPTH);
+    default:
+        return fail(error, 413, "json_too_large",
+                    "The body is not read: %s. Large tensors travel in a safetensors body.", err.message);
+    }
     json =
         json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &reason);
     /* jansson says nothing at all when memory is out before its first token. */
@@ -140,5 +124,15 @@ json_t *srv_json_parse(const void *bytes, size_t size, struct srv_json_error *er
         json_decref(json);
         return fail(error, 422, "invalid_value", "No text may hold the character U+0000.");
     }
+    return json;
+}
+
+json_t *srv_json_stored(const char *text)
+{
+    const struct els_json_limits limits = {SRV_JSON_MAX_DEPTH, SRV_JSON_STORED_VALUES, ELS_JSON_MAX_STRING};
+    json_t *json = NULL;
+
+    if (!text || els_json_parse(&json, text, strlen(text), &limits, NULL, NULL) < 0)
+        return NULL;
     return json;
 }

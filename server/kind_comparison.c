@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "caption.h"
 #include "json.h"
 #include "kind_sample.h"
 #include "mem.h"
@@ -359,7 +360,7 @@ static char *result_text(const struct srv_run *run, const struct els_comparison 
 static int draw_sheet(struct srv_run *run)
 {
     const struct srv_params *p = run->job->params;
-    _cleanup_(els_freep) char *caption = srv_params_caption(p->json, -1);
+    _cleanup_(els_freep) char *caption = srv_caption(run->job->record.id, p->json, -1);
     const char *text[] = {"els", caption};
     struct els_buffer png = ELS_BUFFER_INIT(MAX_PNG);
     struct els_picture picture = {0};

@@ -4,6 +4,7 @@
  */
 #include <stdlib.h>
 
+#include "caption.h"
 #include "json.h"
 #include "kind_sample.h"
 #include "picture.h"
@@ -143,6 +144,7 @@ const float *srv_sample_preview(const struct srv_run *run, double *t)
 
 struct painting {
     struct srv_run *run;
+    char *caption; /* of all images */
     atomic_int status;
 };
 
@@ -153,7 +155,7 @@ static void paint(void *arg, size_t i, int worker)
     struct srv_run *run = painting->run;
     struct els_shape shape = run->job->params->shape;
     struct els_buffer png = ELS_BUFFER_INIT(MAX_PNG);
-    _cleanup_(els_freep) char *caption = srv_params_caption(run->job->params->json, (int)i);
+    _cleanup_(els_freep) char *caption = srv_caption_of_image(painting->caption, (int)i);
     const char *text[] = {"els", caption};
     struct els_picture picture = {0};
     struct els_sha256 hash;
@@ -241,15 +243,16 @@ static char *result_text(const struct srv_run *run)
 int srv_sample_finish(struct srv_run *run, struct els_pool *pool, struct els_error *err)
 {
     const struct srv_params *p = run->job->params;
-    struct painting painting = {.run = run, .status = 0};
+    struct painting painting = {.run = run, .caption = srv_caption(run->job->record.id, p->json, -1), .status = 0};
 
     srv_run_keep(run, SRV_SAMPLE_IMAGES, 0, els_sampler_x(sampler_of(run)), els_shape_values(p->shape));
     run->pictures = els_alloc_array((size_t)p->spec.num_images, sizeof(*run->pictures));
-    if (run->pictures) {
+    if (run->pictures && painting.caption) {
         run->num_pictures = p->spec.num_images;
         els_pool_run(pool, (size_t)p->spec.num_images, paint, &painting);
     }
-    if (run->pictures && atomic_load(&painting.status) == 0)
+    if (run->num_pictures > 0 && atomic_load(&painting.status) == 0)
         run->result = result_text(run);
+    free(painting.caption);
     return run->result ? 0 : els_fail(err, ELS_ENOMEM, NULL, "There is no memory for the result.");
 }

@@ -2,7 +2,8 @@
  * From the body of a request to checked parameters and back to resolved JSON, the same way for every kind of job.
  * Called by the back room when a job comes in, and by srv_jobs_new when a stored job is queued again; no state.
  *
- * All fields are read before anything is refused, so one answer names every mistake. What depends on several fields
+ * All fields are read before anything is refused, so one answer names every mistake, up to SRV_MAX_FAULTS: there the
+ * reading ends, for the rest of a hostile body is not worth the time. What depends on several fields
  * comes after, in the kind's settle(). That ends with the library's own word on the parameters, so an accepted
  * job cannot fail for them.
  */
@@ -12,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "caption.h"
 #include "json.h"
 #include "mem.h"
 #include "params_fields.h"
@@ -25,6 +27,7 @@ struct srv_limits srv_limits_of(const struct srv_config *config)
         .max_num_images = config->max_num_images,
         .max_num_inference_steps = config->max_num_inference_steps,
         .max_result_bytes = half > 0 && half < config->max_result_bytes ? half : config->max_result_bytes,
+        .max_excluded = SRV_MAX_EXCLUDED,
         .max_cost = (double)config->max_job_cost,
     };
 }
@@ -35,10 +38,16 @@ struct srv_limits srv_limits_widest(void)
         .max_num_images = ELS_MAX_NUM_IMAGES,
         .max_num_inference_steps = ELS_MAX_INFERENCE_STEPS,
         .max_result_bytes = INT64_MAX,
+        .max_excluded = SRV_MAX_EXCLUDED_ONCE,
     };
 }
 
 /* ---- faults ---- */
+
+bool srv_faults_full(const struct srv_faults *faults)
+{
+    return faults->count == SRV_MAX_FAULTS;
+}
 
 int srv_fault(struct srv_faults *faults, const char *pointer, const char *format, ...)
 {
@@ -48,10 +57,8 @@ int srv_fault(struct srv_faults *faults, const char *pointer, const char *format
         faults->status = 422;
         faults->code = "invalid_parameters";
     }
-    if (faults->count == SRV_MAX_FAULTS) {
-        faults->left_out++;
+    if (srv_faults_full(faults))
         return ELS_EINVAL;
-    }
     snprintf(faults->fault[faults->count].pointer, sizeof(faults->fault[0].pointer), "%s", pointer);
     va_start(ap, format);
     vsnprintf(faults->fault[faults->count].detail, sizeof(faults->fault[0].detail), format, ap);
@@ -73,8 +80,8 @@ void srv_faults_answer(const struct srv_faults *faults, struct srv_response *res
     if (faults->count == 1)
         srv_problem(res, faults->status, faults->code, "%s", faults->fault[0].detail);
     else
-        srv_problem(res, faults->status, faults->code, "%zu values are not acceptable. The first: %s",
-                    faults->count + faults->left_out, faults->fault[0].detail);
+        srv_problem(res, faults->status, faults->code, "%zu values%s are not acceptable. The first: %s", faults->count,
+                    srv_faults_full(faults) ? " or more" : "", faults->fault[0].detail);
     for (size_t i = 0; i < faults->count; i++)
         srv_problem_error(res, faults->fault[i].pointer, "%s", faults->fault[i].detail);
 }
@@ -90,7 +97,8 @@ static int smallest(int a, int b, int c)
     return ab < c ? ab : c;
 }
 
-/* Levenshtein's edit distance, of names no longer than LONGEST_NAME. */
+/* Levenshtein's edit distance, of names no longer than LONGEST_NAME. There are at most SRV_MAX_FAULTS searches, of a
+ * kind's fields each. */
 static int edit_distance(const char *a, const char *b)
 {
     int row[LONGEST_NAME + 1];
@@ -161,9 +169,13 @@ static void read_fields(struct srv_reading *r)
     json_t *value;
 
     json_object_foreach((json_t *)r->source->body, name, value)
+    {
+        if (srv_faults_full(r->faults))
+            return;
         if (!srv_field_find(r->params->kind, name))
             fault_unknown(r->faults, r->params->kind, name);
-    for (const struct srv_field *const *f = r->params->kind->fields; *f; f++) {
+    }
+    for (const struct srv_field *const *f = r->params->kind->fields; *f && !srv_faults_full(r->faults); f++) {
         value = json_object_get(r->source->body, (*f)->name);
         if (value)
             (*f)->read(r, *f, value);
@@ -174,17 +186,12 @@ static void read_fields(struct srv_reading *r)
 
 /* ---- what every kind's settle() needs ---- */
 
-void srv_settle_bytes(struct srv_reading *r)
+/* Is there more than a job may keep? Then a fault. */
+static void check_bytes(struct srv_reading *r)
 {
-    struct srv_params *p = r->params;
-    struct srv_extent extent = srv_params_extent(p);
-    uint64_t per_image = 0, max = (uint64_t)r->source->limits.max_result_bytes;
+    const struct srv_params *p = r->params;
+    uint64_t max = (uint64_t)r->source->limits.max_result_bytes;
 
-    for (int i = 0; p->kind->outputs[i].word; i++)
-        if (srv_params_keep(p, i))
-            per_image += sizeof(float) * srv_output_values(&p->kind->outputs[i], &extent);
-    /* At most 2^20 values times 3·10^5 of steps and outputs times 10^4 images: no overflow. */
-    p->result_bytes = per_image * (uint64_t)p->spec.num_images;
     if (p->result_bytes <= max)
         return;
     srv_fault(r->faults, "",
@@ -192,6 +199,37 @@ void srv_settle_bytes(struct srv_reading *r)
               (unsigned long long)p->result_bytes, (unsigned long long)max);
     r->faults->status = 413;
     r->faults->code = "result_too_large";
+}
+
+void srv_settle_bytes(struct srv_reading *r)
+{
+    struct srv_params *p = r->params;
+    struct srv_extent extent = srv_params_extent(p);
+    uint64_t per_image = 0;
+
+    for (int i = 0; p->kind->outputs[i].word; i++)
+        if (srv_params_keep(p, i))
+            per_image += sizeof(float) * srv_output_values(&p->kind->outputs[i], &extent);
+    /* At most 2^20 values times 3·10^5 of steps and outputs times 10^4 images: no overflow. */
+    p->result_bytes = per_image * (uint64_t)p->spec.num_images;
+    check_bytes(r);
+}
+
+/* Every picture carries the parameters: with many of both that is more than the tensors take. */
+static void settle_captions(struct srv_reading *r)
+{
+    struct srv_params *p = r->params;
+    size_t bytes;
+
+    if (!p->kind->has_images && !p->kind->has_sheet)
+        return;
+    bytes = srv_caption_bytes(r->resolved, p->kind->has_images ? p->spec.num_images : -1);
+    if (bytes == 0) {
+        srv_fault_memory(r->faults);
+        return;
+    }
+    p->result_bytes += bytes;
+    check_bytes(r);
 }
 
 double srv_pass_cost(const struct srv_params *p, int64_t bank_images)
@@ -272,7 +310,10 @@ int srv_params_new(struct srv_params **out, const struct srv_params_source *sour
     p->depth = 1;
     els_sample_spec_init(&p->spec);
     read_fields(&r);
-    p->kind->settle(&r);
+    if (!srv_faults_full(faults))
+        p->kind->settle(&r);
+    if (faults->count == 0)
+        settle_captions(&r);
     if (faults->count == 0)
         settle_cost(&r);
     if (faults->count == 0) {
@@ -326,26 +367,4 @@ bool srv_params_alike(const struct srv_params *a, const struct srv_params *b)
 {
     /* A bank that was read again is another, under the same name. */
     return *a->likeness && a->kind == b->kind && a->spec.bank == b->spec.bank && strcmp(a->likeness, b->likeness) == 0;
-}
-
-char *srv_params_caption(const char *resolved, int index)
-{
-    json_t *params = json_loads(resolved, 0, NULL);
-    char *text = NULL;
-    int status = 0;
-
-    if (!params)
-        return NULL;
-    json_object_del(params, "client_ref");
-    status |= srv_name_uploads(params);
-    if (index >= 0) {
-        json_int_t seed = json_integer_value(json_object_get(params, "seed"));
-
-        status |= json_object_set_new(params, "seed", json_integer(seed + index));
-        status |= json_object_set_new(params, "num_images", json_integer(1));
-    }
-    if (status == 0)
-        text = els_json_text(params, JSON_COMPACT | JSON_REAL_PRECISION(17));
-    json_decref(params);
-    return text;
 }

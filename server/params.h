@@ -29,9 +29,10 @@
 #include "store.h"
 
 enum {
-    SRV_MAX_FAULTS = 16,       /* one answer names so many; the rest are counted */
+    SRV_MAX_FAULTS = 16,       /* one answer names so many; there the reading ends */
     SRV_MAX_CLIENT_REF = 256,  /* bytes */
-    SRV_MAX_EXCLUDED = 1000000,
+    SRV_MAX_EXCLUDED = 65536,  /* entries of exclude.images, and of exclude.classes */
+    SRV_MAX_EXCLUDED_ONCE = 1000000, /* what was accepted before that limit is still run */
     SRV_MAX_TENSOR_TEXT = 4 << 20, /* characters of base64; larger tensors travel as safetensors */
     SRV_MAX_INPUTS = 4,
 };
@@ -40,8 +41,7 @@ enum {
 struct srv_faults {
     int status;       /* 422; 413 when the result would be too large; 500 when memory is out */
     const char *code; /* for the problem: "invalid_parameters", "result_too_large", "job_too_expensive", "out_of_memory" */
-    size_t count;     /* entries of `fault` */
-    size_t left_out;  /* faults beyond those */
+    size_t count;     /* entries of `fault`; when they are full the reading has ended */
     struct {
         char pointer[96]; /* a JSON pointer: "/scales/3" */
         char detail[416]; /* one sentence */
@@ -52,6 +52,7 @@ struct srv_limits {
     int64_t max_num_images;
     int64_t max_num_inference_steps;
     int64_t max_result_bytes;
+    int64_t max_excluded; /* entries of each list of `exclude` */
     double max_cost; /* in the measure of srv_params.cost; 0: no limit */
 };
 
@@ -87,7 +88,7 @@ struct srv_params {
     int num_steps;               /* S, the steps that will run */
     int depth;                   /* K of kind.h */
     unsigned outputs;            /* bit i is row i of kind->outputs */
-    uint64_t result_bytes;       /* of all tensors that the job will keep */
+    uint64_t result_bytes;       /* of all tensors that the job will keep, and of its pictures' captions */
     double cost;                 /* work, in candidate pixels: to compare jobs with each other */
     char *json;                  /* resolved and complete */
     bool shares;                 /* may its steps be taken together with those of other jobs? */
@@ -138,14 +139,9 @@ int srv_params_load_inputs(struct srv_params *p, const struct els_safetensors *i
 /* Have inputs been dropped? */
 bool srv_params_lack_inputs(const struct srv_params *p);
 
-/*
- * Resolved parameters as a picture's tEXt holds them: those that make image `index` alone (seed + index,
- * one image), or for −1 all images together; without client_ref; uploaded noise
- * is named, not held. A new string (free()), or NULL when out of memory.
- */
-char *srv_params_caption(const char *resolved, int index);
-
-/* A fault in printf's manner. `pointer` is cut to fit. Returns ELS_EINVAL. */
+/* Have there been so many that the reading ends? */
+bool srv_faults_full(const struct srv_faults *faults);
+/* A fault in printf's manner, or nothing when they are full. `pointer` is cut to fit. Returns ELS_EINVAL. */
 int srv_fault(struct srv_faults *faults, const char *pointer, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* Ends a handler with the problem that `faults` describe. */

@@ -296,15 +296,15 @@ static int read_exclude_list(struct srv_reading *r, const char *name, const json
     if (!list)
         return 0;
     snprintf(pointer, sizeof(pointer), "/exclude/%s", name);
-    if (!json_is_array(list) || n > SRV_MAX_EXCLUDED)
-        return srv_fault(r->faults, pointer, "%s is %s; it must be a list of at most %d entries.", pointer + 1,
-                         srv_value_text(list, text), SRV_MAX_EXCLUDED);
+    if (!json_is_array(list) || n > (size_t)r->source->limits.max_excluded)
+        return srv_fault(r->faults, pointer, "%s is %s; it must be a list of at most %lld entries.", pointer + 1,
+                         srv_value_text(list, text), (long long)r->source->limits.max_excluded);
     entries = els_alloc_array(n, sizeof(*entries));
     if (!entries)
         return srv_fault_memory(r->faults);
     *out = entries;
     *count = n;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n && !srv_faults_full(r->faults); i++) {
         snprintf(pointer, sizeof(pointer), "/exclude/%s/%zu", name, i);
         if (read_excluded(r, pointer, is_class, json_array_get(list, i), &entries[i]) < 0)
             status = ELS_EINVAL;
@@ -378,7 +378,7 @@ static int read_alpha_bar(struct srv_reading *r, const json_t *value)
     const char *key;
 
     json_object_foreach((json_t *)value, key, entry)
-        if (entry != list)
+        if (entry != list && !srv_faults_full(r->faults))
             srv_fault(r->faults, srv_pointer(pointer, "/noise_schedule", key),
                       "noise_schedule has no field \"%.60s\"; it has alpha_bar.", key);
     if (!json_is_array(list) || n < 3 || n > ELS_MAX_INFERENCE_STEPS + 1)
@@ -572,7 +572,7 @@ const struct srv_field srv_field_seed = {
 
 const struct srv_field srv_field_exclude = {
     .name = "exclude", .type = "object or null", .fallback = "null", .read = read_exclude,
-    .doc = "Candidates left out: {\"images\": [...], \"classes\": [...]}.",
+    .max = SRV_MAX_EXCLUDED, .doc = "Candidates left out: {\"images\": [...], \"classes\": [...]}, each of at most so many.",
 };
 
 const struct srv_field srv_field_noise = {

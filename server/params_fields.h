@@ -28,7 +28,7 @@ struct srv_field {
     int (*read)(struct srv_reading *r, const struct srv_field *f, const json_t *value);
     size_t target;                 /* of read_choice and read_integer: offset in struct srv_params */
     const char *(*choice)(const struct srv_kind *kind, int i); /* the i-th allowed word, NULL past the end */
-    int64_t min, max;              /* of numbers */
+    int64_t min, max;              /* of numbers; most bytes of a text, most entries of a list */
     int64_t (*limit)(const struct srv_limits *limits); /* a configured maximum, lower than max */
     bool own;                      /* jobs that differ in it still ask the bank the same at every step */
     const char *doc;

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "json_body.h"
 #include "mem.h"
 #include "saved_scales.h"
 
@@ -98,7 +99,7 @@ int srv_read_pairs(struct srv_faults *faults, const char *at, const json_t *valu
     const char *key;
 
     json_object_foreach((json_t *)value, key, entry)
-        if (strcmp(key, "t") != 0 && strcmp(key, "p") != 0)
+        if (strcmp(key, "t") != 0 && strcmp(key, "p") != 0 && !srv_faults_full(faults))
             srv_fault(faults, srv_pointer(pointer, at, key), "There is no field \"%.60s\"; there are t and p.", key);
     if (!list || !json_object_get(value, "t"))
         return srv_fault(faults, at, "Scales as an object must be {\"t\":[...],\"p\":[...]}.");
@@ -144,7 +145,7 @@ static int read_saved(struct srv_reading *r, const char *name)
     if (status == ELS_ENOENT)
         return preset_fault(r, name);
     if (status == 0)
-        value = json_loads(saved.scales, 0, NULL);
+        value = srv_json_stored(saved.scales);
     if (value)
         status = read_pairs(r, value);
     else
@@ -213,7 +214,7 @@ static int read_banks_own(struct srv_reading *r, const char *own)
 
     if (!strchr("[{0123456789", *own))
         return read_preset(r, own);
-    value = json_loads(own, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, NULL);
+    value = srv_json_stored(own);
     if (!value)
         return srv_fault(r->faults, "/scales", "The bank's own scales are not valid JSON; give scales.");
     r->list_is_banks = true;

@@ -8,6 +8,7 @@
 
 #include "clock.h"
 #include "error.h"
+#include "json_body.h"
 
 static const char *const names[SRV_STATUS_COUNT] = {
     [SRV_QUEUED] = "queued",       [SRV_RUNNING] = "running", [SRV_SUCCEEDED] = "succeeded",
@@ -78,7 +79,7 @@ static json_t *time_json(int64_t ms)
 /* Stored JSON text as a value; NULL text is null. */
 static json_t *text_json(const char *text)
 {
-    return text ? json_loads(text, JSON_DECODE_ANY, NULL) : json_null();
+    return text ? srv_json_stored(text) : json_null();
 }
 
 static json_t *progress_json(const struct srv_record *record)

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base64.h"
+#include "caption.h"
 #include "kind.h"
 #include "npy.h"
 #include "params.h"
@@ -107,7 +108,7 @@ static const struct srv_kind *kind_of(struct srv_response *res, const struct srv
 static int draw(const struct srv_record *record, const float *values, int64_t n, int columns, int index, int zoom,
                 struct els_buffer *png)
 {
-    _cleanup_(els_freep) char *caption = srv_params_caption(record->params, index);
+    _cleanup_(els_freep) char *caption = srv_caption(record->id, record->params, index);
     const char *text[] = {"els", caption};
     struct els_picture picture = {0};
     int status = caption ? els_picture_from_values(&picture, values, n, record->shape, columns) : ELS_ENOMEM;
@@ -211,7 +212,7 @@ static int kept_output(struct srv_response *res, const struct srv_record *record
 /* The PNG enlarged, with the same text. */
 static int enlarge(const struct srv_record *record, struct els_buffer *png, int zoom)
 {
-    _cleanup_(els_freep) char *caption = srv_params_caption(record->params, -1);
+    _cleanup_(els_freep) char *caption = srv_caption(record->id, record->params, -1);
     const char *text[] = {"els", caption};
     struct els_picture picture = {0};
     int status = caption ? els_picture_read(&picture, png->data, png->size, ELS_PICTURE_MAX_PIXELS, NULL) : ELS_ENOMEM;

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "caption.h"
+#include "json_body.h"
 #include "kind_sample.h"
 #include "mem.h"
 #include "mosaic_picture.h"
@@ -169,7 +171,7 @@ void srv_results_mosaic(struct srv_request *req, struct srv_response *res, const
 /* Do the job's patches wrap around? Its parameters say so. */
 static int wraps(const struct srv_record *record)
 {
-    json_t *params = json_loads(record->params, 0, NULL);
+    json_t *params = srv_json_stored(record->params);
     const char *machine = json_string_value(json_object_get(params, "machine"));
     const char *candidates = json_string_value(json_object_get(params, "candidates"));
     int yes = machine && candidates &&
@@ -206,7 +208,7 @@ static struct els_mosaic *restore(const struct srv_record *record, const struct 
 static int draw(const struct srv_record *record, int64_t image, const struct mosaic *m, enum els_mosaic_map map, int zoom,
                 struct els_buffer *png)
 {
-    _cleanup_(els_freep) char *caption = srv_params_caption(record->params, (int)image);
+    _cleanup_(els_freep) char *caption = srv_caption(record->id, record->params, (int)image);
     const char *text[] = {"els", caption};
     struct els_mosaic *mosaic = restore(record, m);
     struct els_picture picture = {0};

@@ -275,7 +275,7 @@ static struct waiting *begin_waiting(struct srv_request *req, struct srv_respons
 static void answer_ended(struct srv_request *req, struct srv_response *res, const struct srv_record *record,
                          const char *type)
 {
-    json_t *error = record->error ? json_loads(record->error, 0, NULL) : NULL;
+    json_t *error = srv_json_stored(record->error);
     const char *detail = json_string_value(json_object_get(error, "detail"));
 
     if (!type)

@@ -26,7 +26,7 @@ static struct srv_params *read_params(const struct srv_kind *kind, json_t *body,
 {
     struct srv_params_source source = {
         .kind = kind, .banks = banks, .body = body, .tensors = tensors,
-        .limits = {.max_num_images = 4, .max_num_inference_steps = 64, .max_result_bytes = 1 << 20}};
+        .limits = {.max_num_images = 4, .max_num_inference_steps = 64, .max_result_bytes = 1 << 20, .max_excluded = 1000}};
     struct srv_params *params = NULL;
     struct srv_faults faults;
     int status = srv_params_new(&params, &source, &faults);

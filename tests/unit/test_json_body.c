@@ -123,5 +123,77 @@ START_TEST(test_depth)
 }
 END_TEST
 
+/* Which part of a body is too much; test_json.c has what the walk itself refuses. */
+START_TEST(test_too_large)
+{
+    static const struct {
+        const char *begin, *part, *end, *say;
+        size_t times;
+    } cases[] = {
+        {"{\"a\":[0", ",{}", "]}", "more than 200000 values", SRV_JSON_MAX_VALUES},
+        {"{\"a\":[0", ",1", "]}", "more than 200000 values", SRV_JSON_MAX_VALUES},
+        {"{\"a\":\"", "x", "\"}", "more than 8388608 bytes", SRV_JSON_MAX_STRING + 1},
+        {"{\"", "x", "\":1}", "more than 8388608 bytes", SRV_JSON_MAX_STRING + 1},
+        {"{\"a\":", "1", "}", "more than 1000 characters", 1001},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        size_t part = strlen(cases[i].part), n = strlen(cases[i].begin);
+        char *text = malloc(cases[i].times * part + 100);
+
+        memcpy(text, cases[i].begin, n);
+        for (size_t k = 0; k < cases[i].times; k++, n += part)
+            memcpy(text + n, cases[i].part, part);
+        memcpy(text + n, cases[i].end, strlen(cases[i].end));
+        n += strlen(cases[i].end);
+        ck_assert_int_eq(status_of(text, n), 413);
+        ck_assert_str_eq(error.code, "json_too_large");
+        ck_assert_msg(strstr(error.detail, cases[i].say) != NULL, "%s", error.detail);
+        free(text);
+    }
+}
+END_TEST
+
+/* The largest body that means something: see json_body.h. */
+START_TEST(test_the_largest_body_is_read)
+{
+    static const struct {
+        const char *name;
+        int n;
+    } lists[] = {{"images", 65536}, {"classes", 65536}, {"alpha_bar", 10001}, {"t", 10000}, {"p", 10000}, {"seeds", 10000}};
+    size_t space = 4 << 20, n = 1;
+    char *text = malloc(space + (5 << 20));
+
+    text[0] = '{';
+    for (size_t i = 0; i < sizeof(lists) / sizeof(*lists); i++) {
+        n += (size_t)snprintf(text + n, space - n, "\"%s\":[0", lists[i].name);
+        for (int k = 1; k < lists[i].n; k++)
+            n += (size_t)snprintf(text + n, space - n, ",%d", k);
+        n += (size_t)snprintf(text + n, space - n, "],");
+    }
+    n += (size_t)snprintf(text + n, space - n, "\"noise\":{\"npy_base64\":\"");
+    memset(text + n, 'A', 4 << 20);
+    n += 4 << 20;
+    memcpy(text + n, "\"}}", 3);
+    ck_assert_int_eq(status_of(text, n + 3), 200);
+    free(text);
+}
+END_TEST
+
+START_TEST(test_stored)
+{
+    json_t *json = srv_json_stored("{\"a\":[1]}");
+
+    ck_assert(json_is_object(json));
+    json_decref(json);
+    json = srv_json_stored("\"text\"");
+    ck_assert(json_is_string(json));
+    json_decref(json);
+    ck_assert_ptr_null(srv_json_stored(NULL));
+    ck_assert_ptr_null(srv_json_stored("{"));
+    ck_assert_ptr_null(srv_json_stored("{\"a\":1,\"a\":1}"));
+}
+END_TEST
+
 UNIT_MAIN("json_body", test_taken, test_not_json, test_no_object, test_no_text_is_cut_short,
-          test_depth)
+          test_depth, test_too_large, test_the_largest_body_is_read, test_stored)

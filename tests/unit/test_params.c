@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base64.h"
+#include "caption.h"
 #include "kind_sample.h"
 #include "npy.h"
 #include "params.h"
@@ -12,7 +13,8 @@
 
 static struct srv_banks *banks;
 static const struct srv_limits limits = {
-    .max_num_images = 8, .max_num_inference_steps = 500, .max_result_bytes = 1 << 20};
+    .max_num_images = 8, .max_num_inference_steps = 500, .max_result_bytes = (1 << 20) + (8 << 10),
+    .max_excluded = 5000};
 
 static void setup(void)
 {
@@ -69,6 +71,7 @@ static void bad(const char *text, const char *pointer)
 START_TEST(test_defaults)
 {
     struct srv_params *p = good("{}");
+    char *caption;
 
     ck_assert_int_eq(p->spec.machine, ELS_MACHINE_BBELS);
     ck_assert_int_eq(p->spec.num_inference_steps, 20);
@@ -78,7 +81,10 @@ START_TEST(test_defaults)
     ck_assert_uint_eq(p->outputs, 1u << SRV_SAMPLE_IMAGES | 1u << SRV_SAMPLE_X0);
     ck_assert_uint_le(p->spec.seed, UINT32_MAX);
     ck_assert_ptr_nonnull(strstr(p->json, "\"bank\":\"digits\""));
-    ck_assert_uint_eq(p->result_bytes, 4 * 1024 * (1 + 19));
+    caption = srv_caption("id", p->json, 0);
+    ck_assert_uint_ge(p->result_bytes, 4 * 1024 * (1 + 19) + strlen(caption));
+    ck_assert_uint_le(p->result_bytes, 4 * 1024 * (1 + 19) + strlen(caption) + 100);
+    free(caption);
     srv_params_free(p);
 }
 END_TEST
@@ -230,9 +236,57 @@ START_TEST(test_faults_are_bounded)
     text = json_dumps(body, 0);
     ck_assert_ptr_null(read_source(text, NULL, &faults));
     ck_assert_uint_eq(faults.count, SRV_MAX_FAULTS);
-    ck_assert_uint_eq(faults.left_out, 100 - SRV_MAX_FAULTS);
     free(text);
     json_decref(body);
+}
+END_TEST
+
+/* So many faults that nothing else is read: what would be fault 17 and more, of any list, does not count. */
+START_TEST(test_faults_end_the_reading)
+{
+    static const char *const bodies[] = {
+        "{\"exclude\":{\"images\":[%s]}}",
+        "{\"noise_schedule\":{%s}}",
+        "{\"scales\":{%s}}",
+        "{%s}",
+    };
+
+    for (size_t i = 0; i < sizeof(bodies) / sizeof(*bodies); i++) {
+        char list[1000] = "", text[1100];
+        struct srv_faults faults;
+        size_t used = 0;
+
+        for (int k = 0; k < 40; k++)
+            used += (size_t)snprintf(list + used, sizeof(list) - used, i == 0 ? "%s%d" : "%s\"x%d\":1", k ? "," : "",
+                                     i == 0 ? -1 : k);
+        snprintf(text, sizeof(text), bodies[i], list);
+        ck_assert_ptr_null(read_source(text, NULL, &faults));
+        ck_assert_uint_eq(faults.count, SRV_MAX_FAULTS);
+        ck_assert(srv_faults_full(&faults));
+        ck_assert_int_eq(faults.status, 422);
+    }
+}
+END_TEST
+
+START_TEST(test_lists_of_exclude_are_bounded)
+{
+    static char text[20100];
+    struct srv_params *p;
+
+    for (int n = 5000; n <= 5001; n++) {
+        size_t used = (size_t)snprintf(text, sizeof(text), "{\"exclude\":{\"images\":[0");
+
+        for (int i = 1; i < n; i++)
+            used += (size_t)snprintf(text + used, sizeof(text) - used, ",0");
+        snprintf(text + used, sizeof(text) - used, "]}}");
+        if (n == 5001) {
+            bad(text, "/exclude/images");
+            continue;
+        }
+        p = good(text);
+        ck_assert_uint_eq(p->spec.selection.num_exclude_images, 5000);
+        srv_params_free(p);
+    }
 }
 END_TEST
 
@@ -240,7 +294,7 @@ START_TEST(test_too_large)
 {
     struct srv_faults faults;
 
-    /* 8 images × 30 values of 1024 float32: just over 1 MiB with 32 of them, under it with 31. */
+    /* 8 images × 33 and 32 values of 1024 float32: just over 1 MiB, and just that. Captions take less than 8 KiB. */
     ck_assert_ptr_null(read_source("{\"num_images\":8,\"num_inference_steps\":33}", NULL, &faults));
     ck_assert_int_eq(faults.status, 413);
     ck_assert_str_eq(faults.code, "result_too_large");
@@ -328,14 +382,85 @@ START_TEST(test_caption)
 {
     struct srv_params *p = good("{\"seed\":5,\"num_images\":3,\"client_ref\":\"secret\"}");
     struct srv_params *alone = good("{\"seed\":7,\"client_ref\":\"other\"}");
-    char *third = srv_params_caption(p->json, 2), *same = srv_params_caption(alone->json, 0);
+    char *third = srv_caption("id", p->json, 2), *same = srv_caption("other", alone->json, 0);
+    char *all = srv_caption("id", p->json, -1), *again = srv_caption_of_image(all, 2);
 
     ck_assert_str_eq(third, same);
+    ck_assert_str_eq(third, again);
     ck_assert_ptr_null(strstr(third, "secret"));
+    ck_assert_ptr_nonnull(strstr(all, "\"num_images\":3"));
     free(third);
     free(same);
+    free(all);
+    free(again);
     srv_params_free(p);
     srv_params_free(alone);
+}
+END_TEST
+
+/* Parameters of `n` excluded images, as JSON. */
+static char *long_params(int n)
+{
+    json_t *json = json_pack("{s:i, s:i, s:{s:o}}", "seed", 5, "num_images", 8, "exclude", "images", json_array());
+    json_t *list = json_object_get(json_object_get(json, "exclude"), "images");
+    char *text;
+
+    for (int i = 0; i < n; i++)
+        json_array_append_new(list, json_integer(1000 + i % 1000));
+    text = json_dumps(json, JSON_COMPACT);
+    json_decref(json);
+    return text;
+}
+
+/* What is long is named, and what the captions take is never more than was counted. */
+START_TEST(test_a_long_caption_names_the_job)
+{
+    for (int n = 1; n < 60000; n = n < 6400 ? n + 800 : n * 3) {
+        char *text = long_params(n), *all = srv_caption("ab12", text, -1), *third = srv_caption("ab12", text, 2);
+        json_t *resolved = json_loads(text, 0, NULL), *json = json_loads(third, 0, NULL);
+        bool is_long = strlen(text) > SRV_CAPTION_BYTES;
+
+        ck_assert_uint_le(strlen(third), SRV_CAPTION_BYTES);
+        ck_assert_uint_le(strlen(third) * 8, srv_caption_bytes(resolved, 8));
+        ck_assert_uint_le(strlen(all), srv_caption_bytes(resolved, -1));
+        ck_assert_uint_le(srv_caption_bytes(resolved, 8), 8 * SRV_CAPTION_BYTES);
+        if (strlen(text) < SRV_CAPTION_BYTES - 100 || is_long)
+            ck_assert_int_eq(json_object_get(json, "exclude") == NULL, is_long);
+        if (is_long) {
+            ck_assert_str_eq(json_string_value(json_object_get(json, "job")), "ab12");
+            ck_assert_str_eq(json_string_value(json_object_get(json, "params")), "/v1/jobs/ab12");
+            ck_assert_uint_eq(json_string_length(json_object_get(json, "params_sha256")), 64);
+            ck_assert_int_eq(json_integer_value(json_object_get(json, "index")), 2);
+            ck_assert_ptr_null(strstr(all, "index"));
+        }
+        json_decref(json);
+        json_decref(resolved);
+        free(text);
+        free(all);
+        free(third);
+    }
+    ck_assert_ptr_null(srv_caption("ab12", "{", -1));
+}
+END_TEST
+
+/* 8 images' captions of 15 KB count, beside 8 images' tensors. */
+START_TEST(test_captions_count)
+{
+    char text[16000];
+    struct srv_params *p = good("{\"num_images\":8,\"num_inference_steps\":32}");
+    struct srv_faults faults;
+    size_t used;
+
+    ck_assert_uint_gt(p->result_bytes, 8 * 32 * 4096);
+    ck_assert_uint_lt(p->result_bytes, 8 * 32 * 4096 + 8 * 1000);
+    srv_params_free(p);
+    used = (size_t)snprintf(text, sizeof(text), "{\"num_images\":8,\"num_inference_steps\":32,\"exclude\":{\"images\":[0");
+    while (used < sizeof(text) - 10)
+        used += (size_t)snprintf(text + used, sizeof(text) - used, ",1000");
+    snprintf(text + used, sizeof(text) - used, "]}}");
+    ck_assert_ptr_null(read_source(text, NULL, &faults));
+    ck_assert_int_eq(faults.status, 413);
+    ck_assert_str_eq(faults.code, "result_too_large");
 }
 END_TEST
 
@@ -405,4 +530,5 @@ END_TEST
 
 UNIT_MAIN("params", test_defaults, test_resolved_twice, test_every_field_bad, test_bounds_good,
           test_all_faults_at_once, test_faults_are_bounded, test_too_large, test_uploaded_noise, test_noise_inside,
-          test_caption, test_alike, test_base64)
+          test_caption, test_a_long_caption_names_the_job, test_captions_count, test_faults_end_the_reading,
+          test_lists_of_exclude_are_bounded, test_alike, test_base64)

@@ -165,7 +165,7 @@ START_TEST(test_headers)
         {"{\"x\":[]}", 0, ELS_EFORMAT, "exactly"},
         {"{\"__metadata__\":[]}", 0, ELS_EFORMAT, "not an object"},
         {"{\"__metadata__\":{\"a\":1}}", 0, ELS_EFORMAT, "__metadata__.a"},
-        {"{\"__metadata__\":{\"a\":[[[[]]]]}}", 0, ELS_EFORMAT, "nested 6 levels"},
+        {"{\"__metadata__\":{\"a\":[[[[]]]]}}", 0, ELS_EFORMAT, "nested deeper than 4 levels"},
         {"{\"x\\u0000\":1}", 0, ELS_EFORMAT, "malformed"},
         {"{\"\xff\":1}", 0, ELS_EFORMAT, "malformed"},
         {"{} {}", 0, ELS_EFORMAT, "malformed"},
@@ -213,7 +213,8 @@ START_TEST(test_deep_and_wide_headers_are_refused_cheaply)
     memset(to, '[', n);
     b.data[8] = '{';
     ck_assert_int_eq(parse(b.data, b.size, NULL), ELS_EFORMAT);
-    memset(to, ',', n);
+    for (uint64_t i = 0; i < n; i++)
+        ((char *)to)[i] = i % 2 ? ',' : '0';
     b.data[8] = '{';
     ck_assert_int_eq(parse(b.data, b.size, NULL), ELS_ELIMIT);
     els_buffer_deinit(&b);
@@ -228,22 +229,6 @@ START_TEST(test_hostile)
     hostile_cut(b.data, b.size, parse, NULL);
     ck_assert_int_gt(hostile_damage(b.data, b.size, 5000, parse, NULL), 2000);
     els_buffer_deinit(&b);
-}
-END_TEST
-
-START_TEST(test_json_depth_ignores_strings)
-{
-    static const char brackets[] = "[\"[[[[[[\\\"[[[[\", 1]";
-    struct els_error err = {0};
-    json_t *root = NULL;
-
-    ck_assert_int_eq(els_json_parse(&root, brackets, strlen(brackets), 1, 3, "x", &err), 0);
-    json_decref(root);
-    ck_assert_int_eq(els_json_parse(&root, "[[1]]", 5, 1, 9, "x", &err), ELS_EFORMAT);
-    ck_assert_str_eq(err.field, "x");
-    ck_assert_int_eq(els_json_parse(&root, "[1,2,3]", 7, 1, 3, "x", &err), ELS_ELIMIT);
-    ck_assert_int_eq(els_json_parse(&root, "1e999", 5, 1, 3, "x", &err), ELS_EFORMAT);
-    ck_assert_int_eq(els_json_parse(&root, "", 0, 1, 3, "x", &err), ELS_EFORMAT);
 }
 END_TEST
 
@@ -289,4 +274,4 @@ END_TEST
 
 UNIT_MAIN("safetensors", test_round_trip, test_no_tensors_no_metadata, test_write_keeps_to_the_maximum,
           test_headers, test_header_length_lies, test_deep_and_wide_headers_are_refused_cheaply, test_hostile,
-          test_json_depth_ignores_strings, test_utf8, test_sha256)
+          test_utf8, test_sha256)
