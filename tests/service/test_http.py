@@ -7,7 +7,6 @@ import contextlib
 import http.client
 import io
 import json
-import re
 import resource
 import select
 import socket

@@ -1,6 +1,5 @@
 """Jobs that differ in their seeds alone and wait one behind the other are computed together, and nobody can tell from
 what they get."""
-import re
 import time
 
 import numpy as np
