@@ -41,7 +41,7 @@ total=0
 status=0
 for target in "${targets[@]}"; do
     mkdir -p "found/$target"
-    nice "tests/fuzz/fuzz_$target" -runs="$runs" -max_len=16384 -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 \
+    nice "tests/fuzz/fuzz_$target" -runs="$runs" -max_len=16384 -timeout=300 -rss_limit_mb=2048 -print_final_stats=1 \
         -verbosity=1 "found/$target" "$root/tests/fuzz/corpus/$target" >"$target.log" 2>&1 || status=1
     n=$(sed -n 's/^stat::number_of_executed_units: *//p' "$target.log")
     printf '%-12s %s executions, %s\n' "$target" "${n:-0}" \

@@ -27,7 +27,7 @@
 #include "mem.h"
 #include "metrics.h"
 
-enum { MAX_ANSWER = 1 << 22, MOST_ALLOCATIONS = 100000, PATIENCE_S = 120 };
+enum { MAX_ANSWER = 1 << 22, MOST_ALLOCATIONS = 100000, PATIENCE_S = 1200 };
 
 static const struct srv_route *const tables[] = {srv_meta_routes, srv_banks_routes, srv_jobs_routes, NULL};
 

@@ -18,7 +18,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { UNIT_SKIP = 77 };
+enum {
+    UNIT_SKIP = 77,
+    UNIT_HANG = 3600, /* seconds after which a test is taken to hang; no test is that slow */
+};
 
 static inline int unit_run(const char *name, const TTest *const *tests, size_t n)
 {
@@ -27,7 +30,7 @@ static inline int unit_run(const char *name, const TTest *const *tests, size_t n
     SRunner *runner;
     int failed;
 
-    tcase_set_timeout(tcase, 600);
+    tcase_set_timeout(tcase, UNIT_HANG);
     for (size_t i = 0; i < n; i++)
         tcase_add_test(tcase, tests[i]);
     suite_add_tcase(suite, tcase);
