@@ -117,6 +117,9 @@ START_TEST(test_progress_is_throttled)
     before = srv_events_last(job->events);
     srv_job_progress(job, 1, 0.1, true);
     ck_assert_uint_eq(srv_events_last(job->events), before + 1);
+    for (int i = 0; i < 10000; i++)
+        srv_job_progress(job, 1, 0.2, false);
+    ck_assert_uint_lt(srv_events_last(job->events), before + 1 + 10000); /* not each of them is told */
     srv_job_unref(job);
     srv_banks_free(banks);
 }
