@@ -23,7 +23,10 @@ import { chromium } from "playwright-core";
 export const BUILD = process.env.ELS_BUILD_DIR;
 export const PICTURES = process.env.ELS_PICTURES_DIR || join(BUILD, "tests", "browser", "pictures");
 const CHROMIUM = process.env.ELS_CHROMIUM || "/usr/bin/chromium";
-const SECONDS = 1000;
+export const PATIENCE = 1200 * 1000; /* ms: a hang is a failure, a slow machine is not */
+
+/* Deadlines of the daemon that a slow machine could pass. */
+const LENIENT = { ELSD_UPLOAD_TIMEOUT: "86400", ELSD_SYNC_TIMEOUT: "3600" };
 
 mkdirSync(PICTURES, { recursive: true });
 
@@ -40,12 +43,12 @@ export async function startDaemon(options = [], { port = 0 } = {}) {
   const portFile = join(folder, "port");
   const child = spawn(join(BUILD, "server", "elsd"),
     ["--port", String(port), "--port-file", portFile, "--log-level", "warning", ...options],
-    { stdio: ["ignore", "ignore", "pipe"] });
+    { stdio: ["ignore", "ignore", "pipe"], env: { ...process.env, ...LENIENT } });
   let log = "";
   child.stderr.on("data", (text) => { log += text; });
 
   let at = "";
-  for (let tries = 0; !at && tries < 1200 && child.exitCode === null; tries++) {
+  for (const end = Date.now() + PATIENCE; !at && Date.now() < end && child.exitCode === null;) {
     await new Promise((resolve) => setTimeout(resolve, 50));
     try {
       at = readFileSync(portFile, "utf8").trim();
@@ -78,6 +81,7 @@ export async function start() {
   daemon = await startDaemon();
   browser = await chromium.launch({
     executablePath: CHROMIUM,
+    timeout: PATIENCE,
     args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
       "--disable-component-update", "--disable-sync"],
   });
@@ -108,7 +112,7 @@ export async function open(url, { width = 1280, height = 900, scheme = "light", 
   const { origin } = new URL(url);
   const faults = [];
   page.faults = faults;
-  page.setDefaultTimeout(240 * SECONDS); /* a machine under load, a daemon with sanitizers */
+  page.setDefaultTimeout(PATIENCE);
   await page.addInitScript(watchShifts);
   await context.route((to) => /^https?:$/.test(to.protocol) && to.origin !== origin, (route) => {
     faults.push(`a request left the host: ${route.request().url()}`);
@@ -152,6 +156,25 @@ export async function finish(page) {
 export async function make(page) {
   await page.click("#go");
   await finish(page);
+}
+
+/* Does `act`, and waits until an element has had this text, or this value of an attribute, if only for a moment. */
+export async function shown(page, selector, value, act, attribute = null) {
+  await page.evaluate(([of, wanted, name]) => {
+    const element = document.querySelector(of);
+    element.hasShown = false;
+    new MutationObserver(() => {
+      element.hasShown ||= (name ? element.getAttribute(name) : element.textContent) === wanted;
+    }).observe(element, { attributes: true, childList: true, characterData: true, subtree: true });
+  }, [selector, value, attribute]);
+  await act();
+  await page.waitForFunction((of) => document.querySelector(of).hasShown, selector);
+}
+
+/* Clicks a button that copies; what is in the clipboard then. */
+export async function copied(page, what) {
+  await shown(page, `#copy-${what}`, "Copied", () => page.click(`#copy-${what}`));
+  return page.evaluate(() => navigator.clipboard.readText());
 }
 
 export async function picture(page, name) {

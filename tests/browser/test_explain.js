@@ -13,12 +13,21 @@ async function answer(page, path) {
 
 const explained = (page) => page.waitForFunction(() => /pieces? from/.test(document.querySelector("#f-pieces").textContent));
 
-/* After a run the page glides to the picture: its place is the same twice, a while apart. */
-const still = (page) => page.waitForFunction(() => {
-  const before = window.pictureWas;
-  window.pictureWas = document.querySelector("#picture").getBoundingClientRect().top;
-  return window.pictureWas === before;
-}, null, { polling: 200 });
+/* After a run the page glides to the picture: its place is the same for some frames, however long those take. */
+const still = (page) => page.evaluate(() => new Promise((resolve) => {
+  const place = () => document.querySelector("#picture").getBoundingClientRect().top;
+  let before = place(), frames = 0;
+  const look = () => {
+    const now = place();
+    frames = now === before ? frames + 1 : 0;
+    before = now;
+    if (frames === 15)
+      resolve();
+    else
+      requestAnimationFrame(look);
+  };
+  look();
+}));
 
 /* Puts the pointer on a pixel of a 32×32 picture. */
 async function point(page, { y, x }, how = "hover") {

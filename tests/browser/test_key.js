@@ -8,7 +8,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { BUILD, accessible, finish, open, quick, shut, startDaemon } from "./harness.js";
+import { BUILD, accessible, copied, finish, open, quick, shut, startDaemon } from "./harness.js";
 
 let own, folder, key;
 before(async () => {
@@ -46,9 +46,7 @@ test("the page asks for the key, again when it is wrong, and then works", async 
   const [download] = await Promise.all([page.waitForEvent("download"), page.click("#get-tensors")]);
   assert.match(download.suggestedFilename(), /\.safetensors$/);
   for (const what of ["curl", "python", "json", "link"]) {
-    await page.click(`#copy-${what}`);
-    await page.waitForFunction((id) => document.querySelector(id).textContent === "Copied", `#copy-${what}`);
-    const text = await page.evaluate(() => navigator.clipboard.readText());
+    const text = await copied(page, what);
     assert.ok(!text.includes(key), `${what} holds the key`);
     if (what === "curl" || what === "python")
       assert.match(text, /ELS_API_KEY/);

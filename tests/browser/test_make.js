@@ -1,6 +1,7 @@
 /*
  * Make: the first visit, the first picture and what a reader does around them. The timing line is printed for people;
- * nothing is asserted about time.
+ * nothing is asserted about time. A picture may be finished before a slow browser has drawn a preview: then a longer run is
+ * looked at.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -22,7 +23,20 @@ test("the page is small, keeps to itself and can be read by everyone", async () 
 });
 
 test("one click makes a picture, with previews on the way and without a shift", async () => {
-  const page = await open(process.env.ELS_SANITIZED ? quick() : daemon.url);
+  const addresses = [process.env.ELS_SANITIZED ? quick() : daemon.url,
+    ...[100, 1000].map((steps) => quick().replace(/(?<=num_inference_steps=)\d+/, steps))];
+  let previews = 0;
+  for (const address of addresses) {
+    previews = await watched(address);
+    if (previews > 0)
+      break;
+  }
+  assert.ok(previews > 0);
+});
+
+/* Makes the picture of this address and looks at it: how many previews were drawn. */
+async function watched(address) {
+  const page = await open(address);
   await page.evaluate(() => {
     const canvas = document.querySelector("#picture");
     const draw = CanvasRenderingContext2D.prototype.drawImage;
@@ -42,15 +56,15 @@ test("one click makes a picture, with previews on the way and without a shift", 
   const { clicked, drawn, finished } = await page.evaluate(() => ({ clicked, drawn, finished }));
   const previews = drawn.filter((time) => time < finished).length - 1;
   const since = (time) => `${((time - clicked) / 1000).toFixed(2)} s`;
-  console.log(`# ${process.env.ELS_SANITIZED ? "a small picture" : "the first picture"}: from click to the first preview`
+  console.log(`# ${address.includes("?") ? "a small picture" : "the first picture"}: from click to the first preview`
     + ` ${since(drawn[0])}, to the finished picture ${since(finished)}, ${previews} previews`);
-  assert.ok(previews > 0);
   assert.match(await page.textContent("#state"), /^Done/);
   await accessible(page);
   await picture(page, "desktop");
   await still(page);
   await shut(page);
-});
+  return previews;
+}
 
 test("phone and dark", async () => {
   for (const [name, options] of Object.entries({
@@ -96,7 +110,7 @@ test("an address names the picture; back and forward walk through what was made"
 });
 
 test("a run can be cancelled, and the settings stay", async () => {
-  const page = await open(`${daemon.url}/?num_inference_steps=2000&seed=5`);
+  const page = await open(`${daemon.url}/?num_inference_steps=2000&seed=5`); /* minutes at least */
   await page.click("#go");
   await page.click("#cancel");
   await page.waitForFunction(() => document.querySelector("#state").textContent === "Cancelled");

@@ -3,7 +3,7 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { accessible, daemon, finish, open, picture, shut } from "./harness.js";
+import { accessible, daemon, finish, open, picture, shown, shut } from "./harness.js";
 
 test("the tour begins with two pictures, ends with a comparison and names the paper", async () => {
   const page = await open(daemon.url);
@@ -21,8 +21,7 @@ test("the tour begins with two pictures, ends with a comparison and names the pa
   await picture(page, "tour");
 
   await page.click("#tour-next");
-  await page.click("#tour-act");
-  await page.waitForFunction(() => document.querySelector("#play").getAttribute("aria-pressed") === "true");
+  await shown(page, "#play", "true", () => page.click("#tour-act"), "aria-pressed");
   await page.click("#tour-next");
   await page.click("#tour-act");
   await finish(page);

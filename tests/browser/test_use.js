@@ -9,15 +9,9 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { promisify } from "node:util";
-import { daemon, make, open, quick, shut } from "./harness.js";
+import { copied, daemon, make, open, quick, shut } from "./harness.js";
 
 const execute = promisify(execFile);
-
-async function copied(page, what) {
-  await page.click(`#copy-${what}`);
-  await page.waitForFunction((id) => document.querySelector(id).textContent === "Copied", `#copy-${what}`);
-  return page.evaluate(() => navigator.clipboard.readText());
-}
 
 async function downloaded(page, what) {
   const [download] = await Promise.all([page.waitForEvent("download"), page.click(`#get-${what}`)]);
