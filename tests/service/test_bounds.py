@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from daemon import QUICK, refuses_to_start, wait_until
+from daemon import PATIENCE, QUICK, refuses_to_start, wait_until
 
 ENDLESS = {"bank": "digits", "num_inference_steps": 5000, "scales": 3, "outputs": ["image"], "num_images": 4}
 
@@ -30,13 +30,18 @@ def test_a_job_that_costs_too_much(start):
 
 
 def test_a_job_that_takes_too_long(start):
-    elsd = start("--job-timeout", 1)
-    began = time.monotonic()
-    job = elsd.finished(elsd.job(**ENDLESS | {"num_images": 1, "max_samples": 50}))
-    assert job["status"] == "failed" and job["error"]["code"] == "job_timeout", job["error"]
-    assert "1 s" in job["error"]["detail"]
-    assert time.monotonic() - began >= 1
-    assert 0 < job["progress"]["step"] < 4999
+    """All steps together have so much time, not each of them: where one alone takes as long, there is more time."""
+    for seconds in (1, 10, 100):
+        elsd = start("--job-timeout", seconds)
+        began = time.monotonic()
+        job = elsd.finished(elsd.job(**ENDLESS | {"num_images": 1, "max_samples": 400}))
+        assert job["status"] == "failed" and job["error"]["code"] == "job_timeout", job["error"]
+        assert f"{seconds} s" in job["error"]["detail"]
+        assert time.monotonic() - began >= seconds
+        assert job["progress"]["step"] < 4999
+        if job["progress"]["step"] > 1:
+            break
+    assert job["progress"]["step"] > 1
     elsd.problem("GET", f"/v1/jobs/{job['id']}/tensors", 409, "job_failed")
     elsd.serves()
 
@@ -65,7 +70,7 @@ def test_connections_of_one_address(start):
         for _ in range(3):
             assert not answers(stack.enter_context(elsd.raw()))
         # Another address is not held up: 127.0.0.2 is loopback too.
-        other = stack.enter_context(socket.create_connection(("127.0.0.1", elsd.port), 60, ("127.0.0.2", 0)))
+        other = stack.enter_context(socket.create_connection(("127.0.0.1", elsd.port), PATIENCE, ("127.0.0.2", 0)))
         assert answers(other)
         mine.pop().close()
         wait_until("a place", lambda: answers(stack.enter_context(elsd.raw())))
@@ -83,7 +88,7 @@ def test_connections_in_all(start):
 
 def answers_health(elsd):
     with contextlib.suppress(Exception):
-        return elsd.get("/healthz", timeout=5).status_code == 200
+        return elsd.get("/healthz").status_code == 200
     return False
 
 

@@ -36,7 +36,7 @@ def trajectory(elsd):
 
 def finished(elsd, path, body):
     """The job that a safetensors body makes, once it has succeeded."""
-    job = elsd.finished(elsd.post(path, 202, data=body, headers={"Content-Type": SAFETENSORS}).json())
+    job = elsd.finished(elsd.accepted(path, data=body, headers={"Content-Type": SAFETENSORS}))
     assert job["status"] == "succeeded", job
     return job
 
@@ -82,8 +82,8 @@ def test_every_metric_and_fit(elsd, trajectory, metric, fit):
 
 def test_json_and_repeated(elsd, trajectory):
     body = {"bank": "tiny", "t": TIMES, "xt": inside(trajectory["xt"]), "eps": inside(trajectory["eps"]), "p": [3, 7]}
-    job = elsd.post("/v1/calibrations", 200, json=body, headers={"Prefer": "wait=100"}).json()
-    again = elsd.post("/v1/calibrations", 200, json=job["params"], headers={"Prefer": "wait=100"}).json()
+    job = elsd.post("/v1/calibrations", 200, json=body, headers={"Prefer": "wait=3600"}).json()
+    again = elsd.post("/v1/calibrations", 200, json=job["params"], headers={"Prefer": "wait=3600"}).json()
     assert again["result"] == job["result"] and job["result"]["p"] == [3, 7]
     listed = elsd.get("/v1/jobs?limit=1", 200).json()["jobs"][0]
     assert listed["params"]["xt"] == "uploaded"
@@ -244,7 +244,7 @@ def test_what_was_sent_survives_a_crash(start, tmp_path):
                                                               "num_inference_steps": 3, "scales": 3})
     headers = {"Content-Type": SAFETENSORS}
     elsd.job(max_samples=3000, num_inference_steps=200, scales=9, outputs=["image"])
-    jobs = [elsd.post(path, 202, data=body, headers=headers).json()
+    jobs = [elsd.accepted(path, data=body, headers=headers)
             for path, body in (("/v1/calibrations", calibration), ("/v1/comparisons", comparison))]
     elsd.kill()
     elsd.start()

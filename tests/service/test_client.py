@@ -1,4 +1,5 @@
 """els.py as people use it: the file that the daemon serves, against that daemon."""
+from concurrent.futures import ThreadPoolExecutor
 import importlib.util
 import os
 import pathlib
@@ -8,8 +9,10 @@ import sys
 import numpy as np
 import pytest
 
-from daemon import ELS, Daemon
+from daemon import ELS, PATIENCE, Daemon, wait_until
 from formats import read_safetensors, write_safetensors
+from test_jobs import SLOW, cancel, running
+from test_metrics import metrics
 
 SOURCE = pathlib.Path(os.environ["ELS_SOURCE_DIR"]) / "web" / "els.py"
 QUICK = {"bank": "digits", "max_samples": 20, "num_inference_steps": 4, "scales": 3, "seed": 7}
@@ -75,8 +78,11 @@ def test_numpy_numbers_are_numbers(client):
 
 
 def test_stream(client, els):
-    events = list(client.stream(**{**QUICK, "num_inference_steps": 6, "max_samples": 200}))
-    kinds = {type(e).__name__ for e in events}
+    for steps in (6, 60, 600):  # more where a stream was opened when its job was nearly over
+        events = list(client.stream(**{**QUICK, "num_inference_steps": steps, "max_samples": 200}))
+        kinds = {type(e).__name__ for e in events}
+        if kinds == {"Progress", "Preview", "Sample"}:
+            break
     assert isinstance(events[-1], els.Sample) and kinds == {"Progress", "Preview", "Sample"}
     assert [e.step for e in events if isinstance(e, els.Progress)] == sorted(
         e.step for e in events if isinstance(e, els.Progress))
@@ -86,7 +92,7 @@ def test_stream(client, els):
 
 
 def test_a_stream_that_is_left_cancels_its_job(client, elsd):
-    stream = client.stream(**{**QUICK, "max_samples": 3000, "num_inference_steps": 200, "scales": 9})
+    stream = client.stream(**{**QUICK, "max_samples": 3000, "num_inference_steps": 2000, "scales": 9})
     next(stream)
     job = elsd.get("/v1/jobs?limit=1", 200).json()["jobs"][0]
     stream.close()
@@ -167,16 +173,19 @@ def test_a_key(els, tmp_path):
 
 
 def test_a_full_queue(els, tmp_path):
-    with Daemon(tmp_path, "--bank", "digits=digits", "--queue-length", 1, "--threads", 1) as elsd:
-        job = {"max_samples": 400, "num_inference_steps": 30, "scales": 5}
-        elsd.job(**job)
-        client = els.Client(elsd.url, patience=0, progress=False)
+    with Daemon(tmp_path, "--queue-length", 1, "--threads", 1) as elsd, ThreadPoolExecutor() as pool:
+        elsd.sample(bank="two-tone", max_samples=2)  # from which the daemon learns that jobs take no time
+        jobs = [running(elsd), elsd.job(**SLOW)]
         with pytest.raises(els.Problem) as caught:
-            for _ in range(4):
-                client._post("/v1/jobs", {**QUICK, **job}, {})
+            els.Client(elsd.url, patience=0, progress=False).sample(**QUICK)
         assert caught.value.status == 429
         # One that waits gets through.
-        assert els.Client(elsd.url, patience=600, progress=False).sample(**QUICK).images.shape == (1, 1, 32, 32)
+        waits = pool.submit(els.Client(elsd.url, patience=PATIENCE, progress=False).sample, **QUICK)
+        wait_until("it to be refused at first",
+                   lambda: metrics(elsd)["els_jobs_refused_total"][(("limit", "queue"),)] >= 2)
+        for job in jobs[::-1]:
+            cancel(elsd, job)
+        assert waits.result().images.shape == (1, 1, 32, 32)
 
 
 def test_containers_are_those_of_others(els):

@@ -165,7 +165,7 @@ def test_a_killed_daemon_runs_it_again(start, bank):
     body = write_safetensors({"x": x}, params={"bank": "digits", "t": 0.3, "p": [3, 7, 15], "outputs": ["x0", "eps"],
                                                "max_samples": 60})
     elsd = start("--bank", "digits=digits", "--threads", 1)
-    job = elsd.post("/v1/denoise", 202, data=body, headers={"Content-Type": SAFETENSORS, "Prefer": "wait=0"}).json()
+    job = elsd.accepted("/v1/denoise", data=body, headers={"Content-Type": SAFETENSORS, "Prefer": "wait=0"})
     elsd.kill()
     elsd.start()
     assert elsd.finished(job)["status"] == "succeeded"

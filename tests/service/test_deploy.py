@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from daemon import ELSD, environment, wait_until
+from daemon import ELSD, PATIENCE, environment, wait_until
 from tools import tool
 
 DEPLOY = pathlib.Path(os.environ["ELS_SOURCE_DIR"]) / "deploy"
@@ -118,7 +118,7 @@ class Client:
 
     def __init__(self, proxy):
         port, context = proxy
-        self.socket = context.wrap_socket(socket.create_connection(("127.0.0.1", port), 60),
+        self.socket = context.wrap_socket(socket.create_connection(("127.0.0.1", port), PATIENCE),
                                           server_hostname="els.example")
         self.bytes = b""
 

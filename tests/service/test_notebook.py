@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from daemon import ELS, SHARED, Daemon
+from daemon import ELS, PATIENCE, SHARED, Daemon
 
 NOTEBOOK = pathlib.Path(os.environ["ELS_SOURCE_DIR"]) / "web" / "notebook" / "els.ipynb"
 NBCONVERT = shutil.which("jupyter-nbconvert", path="/usr/bin:" + os.environ["PATH"])
@@ -33,8 +33,9 @@ def executed(tmp_path_factory):
     with Daemon(folder / "elsd", "--bank", "digits=digits", *(mnist(folder) if REAL else [])) as elsd:
         env |= {"ELS_URL": elsd.url, "ELS_NETWORK": str(SHARED / "cnn") if REAL else ""}
         shutil.copy(NOTEBOOK, folder / "tour.ipynb")
-        done = subprocess.run([NBCONVERT, "--to", "notebook", "--execute", "--ExecutePreprocessor.timeout=900",
-                               "--output", "done.ipynb", "tour.ipynb"], cwd=folder, env=env, text=True,
+        done = subprocess.run([NBCONVERT, "--to", "notebook", "--execute",
+                               *(f"--ExecutePreprocessor.{name}_timeout={3 * PATIENCE}" for name in ("startup", "iopub")),
+                               f"--ExecutePreprocessor.timeout={3 * PATIENCE}", "--output", "done.ipynb", "tour.ipynb"], cwd=folder, env=env, text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         assert done.returncode == 0, done.stdout[-4000:]
         assert "notebook" not in [s["name"] for s in elsd.get("/v1/scales", 200).json()["scales"]]

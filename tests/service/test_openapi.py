@@ -6,6 +6,8 @@ import pathlib
 import pytest
 import requests
 
+from daemon import PATIENCE
+
 DOCUMENT = json.loads((pathlib.Path(os.environ["ELS_SOURCE_DIR"]) / "web" / "openapi.json").read_text())
 
 
@@ -37,7 +39,7 @@ def test_every_post_and_put_has_an_example():
 @pytest.mark.parametrize("method, path, operation, body", EXAMPLES, ids=[f"{m} {p}" for m, p, _, _ in EXAMPLES])
 def test_an_example_is_answered_as_described(start, method, path, operation, body):
     elsd = start()
-    answer = requests.request(method, elsd.url + path.replace("{name}", "my-network"), json=body, timeout=120)
+    answer = requests.request(method, elsd.url + path.replace("{name}", "my-network"), json=body, timeout=PATIENCE)
     assert answer.status_code in (200, 201, 202), answer.text
     assert str(answer.status_code) in operation["responses"]
 
@@ -45,6 +47,6 @@ def test_an_example_is_answered_as_described(start, method, path, operation, bod
 def test_every_plain_address_answers(start):
     elsd = start()
     for path, operation in PLAIN:
-        answer = requests.get(elsd.url + path, timeout=120)
+        answer = requests.get(elsd.url + path, timeout=PATIENCE)
         assert answer.status_code == 200 and "200" in operation["responses"], (path, answer.text)
-    assert requests.get(elsd.url + "/openapi.json", timeout=120).json() == DOCUMENT
+    assert requests.get(elsd.url + "/openapi.json", timeout=PATIENCE).json() == DOCUMENT

@@ -45,7 +45,7 @@ def test_a_block_does_what_it_says(start, tmp_path, kind, block):
     assert ADDRESS in block
     done = subprocess.run([*RUN[kind], block.replace(ADDRESS, elsd.url)], cwd=desk, stdin=subprocess.DEVNULL,
                           env=environment(PATH=f"{ELS.parent}:{os.environ['PATH']}", PYTHONUTF8=1), text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=30 * PATIENCE)
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=5 * PATIENCE)
     assert done.returncode == 0, (done.stdout, done.stderr)
     # curl is content with an error too.
     counts = elsd.get("/metrics", 200).text

@@ -47,7 +47,7 @@ def test_jobs_keep_the_bank_they_were_accepted_for(start, tmp_path):
     elsd = start_with(start, tmp_path, bank)
     old = elsd.get("/v1/banks/mine", 200).json()["sha256"]
     expected = digest(elsd, elsd.post("/v1/samples", 200, json=LONG).json())
-    jobs = [elsd.post("/v1/jobs", 202, json=LONG).json() for _ in range(3)]  # one runs, two wait
+    jobs = [elsd.accepted("/v1/jobs", json=LONG) for _ in range(3)]  # one runs, two wait
     write_bank(bank, 200)
     reload(elsd)
     new = elsd.get("/v1/banks/mine", 200).json()["sha256"]
@@ -80,7 +80,7 @@ def test_banks_come_and_go(start, tmp_path):
     bank = tmp_path / "bank.safetensors"
     write_bank(bank, 10)
     elsd = start_with(start, tmp_path, bank)
-    job = elsd.post("/v1/jobs", 202, json=LONG).json()
+    job = elsd.accepted("/v1/jobs", json=LONG)
     (elsd.folder / "config.toml").write_text('[banks]\nhalves = "two-tone"\n')
     reload(elsd)
     assert [b["name"] for b in elsd.get("/v1/banks", 200).json()["banks"]] == ["halves"]

@@ -15,20 +15,35 @@ MEMBER = QUICK | {"max_samples": 200, "outputs": ["image", "x0", "xt", "entropy"
 STEPS = MEMBER["num_inference_steps"] - 1
 
 
+# It takes a thousand times as long as posting others does. Yet these do not begin beside it, however long they wait:
+# its cost is that of one step, the number of windows is not counted, so they are not much smaller.
+BLOCKER = {"bank": "digits", "max_samples": 2000, "t": 0.5, "p": [31] * 64, "outputs": ["x0"],
+           "x": inside(np.zeros((1, 1, 32, 32), np.float32))}
+
+
+class TooLate(AssertionError):
+    pass
+
+
 def line_up(elsd, bodies):
-    """Posts all of these while a large job runs, which then goes: so they stand in the line when their turn comes. (For
-    a second they would wait beside it, too.)"""
-    for _ in range(5):
-        first = running(elsd, LARGE)
+    """Posts all of these while another job runs, which then goes: so they stand in the line when their turn comes."""
+    for _ in range(10):
+        first = elsd.accepted("/v1/denoise", json=BLOCKER, headers={"Prefer": "wait=0"})
+        wait_until("it to run", lambda: status(elsd, first) != "queued")
         jobs = [submit(elsd, fields) for fields in bodies]
         in_line = {status(elsd, job) for job in jobs} == {"queued"}
-        cancel(elsd, first)
+        elsd.delete(f"/v1/jobs/{first['id']}")
         if in_line:
             return jobs
         for job in jobs:
-            elsd.delete(f"/v1/jobs/{job['id']}")
-            elsd.finished(job)
-    raise AssertionError("posting took too long, five times")
+            discard(elsd, job)
+    raise TooLate("the first was over before the others were posted, ten times")
+
+
+def discard(elsd, job):
+    """Whatever has become of it."""
+    elsd.delete(f"/v1/jobs/{job['id']}")
+    wait_until("it to end", lambda: elsd.get(f"/v1/jobs/{job['id']}").json()["status"] not in ("queued", "running"))
 
 
 def shared(elsd):
@@ -85,9 +100,9 @@ def test_a_company_leaves_places_for_small_jobs(start):
 def test_who_begins_beside_a_large_job_is_small_in_company_too(start):
     """One image may begin beside the large job; the same with many images may not, although it is next and alike."""
     elsd = start("--threads", 1, "--images-per-pass", 64)
-    fields = LARGE | {"max_samples": 400, "num_inference_steps": 300}
+    fields = LARGE | {"max_samples": 400}
     large = running(elsd, fields)
-    one, many = [submit(elsd, fields | {"num_inference_steps": 30, "num_images": n}) for n in (1, 32)]
+    one, many = [submit(elsd, fields | {"num_inference_steps": 100, "num_images": n}) for n in (1, 32)]
     wait_until("the small one to begin", lambda: status(elsd, one) != "queued")
     assert status(elsd, many) == "queued"
     for job in (many, one, large):
@@ -97,12 +112,15 @@ def test_who_begins_beside_a_large_job_is_small_in_company_too(start):
 def test_a_small_job_is_not_chained_to_an_alike_large_one(start):
     """It begins beside it, comes to the same step, and goes on ahead."""
     elsd = start("--threads", 1, "--images-per-pass", 64)
-    fields = LARGE | {"max_samples": 60, "num_inference_steps": 100}
-    large = running(elsd, fields | {"num_images": 32})
-    assert elsd.finished(submit(elsd, fields))["status"] == "succeeded"
-    assert status(elsd, large) == "running"
-    assert shared(elsd) == 0
-    cancel(elsd, large)
+    for samples in (60, 600, 3000):  # more where the large one is over before the other may begin
+        fields = LARGE | {"max_samples": samples, "num_inference_steps": 100}
+        large = running(elsd, fields | {"num_images": 32})
+        assert elsd.finished(submit(elsd, fields))["status"] == "succeeded"
+        assert shared(elsd) == 0
+        if status(elsd, large) == "running":
+            cancel(elsd, large)
+            return
+    raise AssertionError("the large one was over first, three times")
 
 
 def test_one_after_the_other(start):
@@ -159,7 +177,7 @@ def test_a_cancellation_ends_a_shared_step_in_its_middle(start):
         wait_until("both to be told how far they are", lambda: all(
             elsd.get(f"/v1/jobs/{job['id']}", 200).json()["progress"]["eta_seconds"] is not None for job in jobs))
         cancel(elsd, jobs[gone])
-        assert step(elsd, jobs[stays]) == 0 and status(elsd, jobs[stays]) == "running", "half a minute is not over"
+        assert step(elsd, jobs[stays]) == 0 and status(elsd, jobs[stays]) == "running", "the step is not over"
         cancel(elsd, jobs[stays])
 
 
@@ -181,22 +199,36 @@ def test_a_company_takes_its_members_time(start):
     jobs = line_up(elsd, [fields, fields | {"num_images": 3}])
     wait_until("both to run", lambda: {status(elsd, job) for job in jobs} == {"running"})
     other = running(elsd, fields | {"tolerance": 1e-9, "num_inference_steps": 1000})
-    before = [step(elsd, job) for job in (*jobs, other)]
-    wait_until("some passes", lambda: step(elsd, jobs[0]) >= before[0] + 12)
-    passes, again, steps = [step(elsd, job) - b for job, b in zip((*jobs, other), before)]
-    assert abs(passes - again) <= 1, "they stay together"
-    assert 1.4 < steps / passes < 2.8, (steps, passes)
+    seen = []
+    for _ in range(6):  # a neighbour may take the processor from the one alone; not again and again
+        before = [step(elsd, job) for job in (*jobs, other)]
+        wait_until("some passes", lambda: step(elsd, jobs[0]) >= before[0] + 12)
+        passes, _, steps = [step(elsd, job) - b for job, b in zip((*jobs, other), before)]
+        seen.append(steps / passes)
+        if 1.4 < seen[-1] < 2.8:
+            break
+    print(seen)
+    assert 1.4 < seen[-1] < 2.8, seen
+    together = [step(elsd, job) for job in (jobs[0], jobs[1], jobs[0])]
+    assert together[0] - 1 <= together[1] <= together[2] + 1, "they stay together, but are told one after the other"
     for job in (*jobs, other):
         cancel(elsd, job)
 
 
 def test_a_cancellation_changes_no_byte_of_those_who_stay(start):
+    """Cancelled while they run, that is; when it comes too late, this is done again with more steps."""
     elsd = start("--threads", 2, "--images-per-pass", 4)
-    bodies = [MEMBER | {"seed": seed, "num_inference_steps": 30} for seed in range(4)]
-    jobs = line_up(elsd, bodies)
-    for job in (jobs[0], jobs[2]):
-        wait_until("some steps more", lambda: step(elsd, jobs[1]) > (3 if job is jobs[0] else 6))
-        cancel(elsd, job)
+    for steps in (30, 120, 480):
+        bodies = [MEMBER | {"seed": seed, "num_inference_steps": steps} for seed in range(4)]
+        jobs = line_up(elsd, bodies)
+        for job in (jobs[0], jobs[2]):
+            wait_until("some steps more", lambda: step(elsd, jobs[1]) > (3 if job is jobs[0] else 6))
+            elsd.delete(f"/v1/jobs/{job['id']}")
+        ends = [elsd.get(f"/v1/jobs/{job['id']}").status_code == 200 and elsd.finished(job)["status"]
+                for job in (jobs[0], jobs[2])]
+        if ends == ["cancelled"] * 2:
+            break
+    assert ends == ["cancelled"] * 2
     stayed = [elsd.finished(jobs[i]) for i in (1, 3)]
     assert [job["status"] for job in stayed] == ["succeeded"] * 2
     assert [tensors(elsd, job) for job in stayed] == [
@@ -205,13 +237,20 @@ def test_a_cancellation_changes_no_byte_of_those_who_stay(start):
 
 def test_each_has_its_own_time(start):
     """A pass that is shared counts for each by its images: the one with two is late first, the other goes on."""
-    elsd = start("--job-timeout", 2, "--threads", 1, "--images-per-pass", 3)
-    began = time.monotonic()
-    jobs = line_up(elsd, [LARGE | {"max_samples": 500}, LARGE | {"max_samples": 500, "num_images": 2}])
-    done = [elsd.finished(job) for job in jobs]
-    assert done[0]["progress"]["step"] > done[1]["progress"]["step"] + 2
-    assert [job["error"]["code"] for job in done] == ["job_timeout"] * 2, done
+    for seconds in (2, 16, 128):  # more where the machine is too slow for some steps in that time
+        elsd = start("--job-timeout", seconds, "--threads", 1, "--images-per-pass", 3)
+        began = time.monotonic()
+        try:
+            jobs = line_up(elsd, [LARGE | {"max_samples": 500}, LARGE | {"max_samples": 500, "num_images": 2}])
+        except TooLate:
+            continue
+        done = [elsd.finished(job) for job in jobs]
+        assert [job["error"]["code"] for job in done] == ["job_timeout"] * 2, done
+        assert time.monotonic() - began >= 1.9 * seconds, "so many seconds each"
+        for job in jobs:
+            assert 0.95 * seconds <= seconds_of(elsd, job), "not sooner than they may"
+        steps = [job["progress"]["step"] for job in done]
+        if steps[1] >= 4:
+            break
     assert shared(elsd) > 0
-    assert time.monotonic() - began >= 3.9, "two seconds each"
-    for job in jobs:
-        assert 1.9 <= seconds_of(elsd, job), "not sooner than they may"
+    assert steps[0] > steps[1] + 2, steps

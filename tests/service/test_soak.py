@@ -1,8 +1,9 @@
 """Churn: many clients submit, wait, cancel, follow, hang up, fetch and delete, while banks are reloaded.
 
-Twenty seconds with 24 clients in the ordinary run; ten minutes with 200 clients with ELS_LONG=1. Afterwards the
-counts must add up, and memory, descriptors and the state directory must not have grown since the warm-up. The times
-of /healthz, asked for by a process of its own while all workers compute, are printed, not asserted.
+Twenty seconds with 24 clients in the ordinary run; ten minutes with 200 clients with ELS_LONG=1; longer where the machine
+needs longer for so many jobs. Afterwards the counts must add up, and memory, descriptors and the state directory must
+not have grown since the warm-up. The times of /healthz, asked for by a process of its own while all workers compute, are
+printed, not asserted.
 """
 import collections
 import os
@@ -18,10 +19,11 @@ import time
 
 import requests
 
-from daemon import wait_until
+from daemon import PATIENCE, wait_until
 
 LONG = bool(os.environ.get("ELS_LONG"))
 SECONDS, CLIENTS = (600, 200) if LONG else (20, 24)
+JOBS = 100  # at least so many are accepted, and some refused, however long that takes
 QUEUE = 16
 JOB = {"bank": "digits", "max_samples": 40, "num_inference_steps": 6, "scales": 3}
 MIB = 1 << 20
@@ -65,7 +67,7 @@ class Churn(threading.Thread):
                 self.stop.wait(self.choose.uniform(0, 0.1))
 
     def ask(self, method, path, *allowed, **keys):
-        answer = self.http.request(method, self.url + path, timeout=300, **keys)
+        answer = self.http.request(method, self.url + path, timeout=PATIENCE, **keys)
         assert answer.status_code in allowed, (method, path, answer.status_code, answer.text[:300])
         return answer
 
@@ -143,7 +145,9 @@ def test_churn(start, tell):
                              stdout=subprocess.PIPE, text=True)
     clients = [Churn(elsd.url, seed, stop, counts, ended, faults) for seed in range(CLIENTS)]
     end = time.monotonic() + SECONDS
-    while time.monotonic() < end and not faults:
+    at_last = end + PATIENCE
+    while not faults and (time.monotonic() < end or (
+            time.monotonic() < at_last and (counts["accepted"] < JOBS or not counts["refused"]))):
         time.sleep(1)
         memory.append(rss(elsd.pid))
         descriptors.append(sum(elsd.descriptors().values()))
@@ -153,7 +157,7 @@ def test_churn(start, tell):
     stop.set()
     for client in clients:
         client.join()
-    health = probe.communicate(timeout=120)[0].strip()
+    health = probe.communicate(timeout=PATIENCE)[0].strip()
     assert not faults, faults[:3]
     assert probe.returncode == 0
 
@@ -174,5 +178,5 @@ def test_churn(start, tell):
          f"descriptors {max(descriptors[:2 * quarter])} warm, {max(descriptors[-quarter:])} at the end; "
          f"state {kept / MIB:.1f} MiB; {health}")
     assert last <= warm * 1.1 + 8 * MIB
-    assert max(descriptors) <= CLIENTS + 64
+    elsd.check_descriptors()
     assert kept < 192 * MIB  # the retention, one WAL (64 MiB at most is kept), and what a sweep has still to free

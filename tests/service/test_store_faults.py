@@ -44,14 +44,29 @@ def test_a_full_disk_refuses_work_and_serves_the_rest(start):
     elsd.sample(seed=8)
 
 
+def run_into_a_full_disk(elsd):
+    """A job that runs and cannot be stored when it ends, and one behind it. A job that has ended before the disk was full
+    was too short."""
+    for steps in (60, 240, 960, 3840):
+        job = elsd.job(num_images=2, num_inference_steps=steps, max_samples=40, outputs=["image"])
+        behind = elsd.job(num_images=2)
+        wait_until("the job to begin", lambda: elsd.get(f"/v1/jobs/{job['id']}", 200).json()["status"] != "queued")
+        disk(elsd, FULL)
+        status = elsd.get(f"/v1/jobs/{job['id']}", 200).json()["status"]
+        if status == "running":
+            return job, behind
+        assert status == "succeeded"
+        disk(elsd, FREE)
+        assert elsd.finished(behind)["status"] == "succeeded"
+        wait_until("the daemon to be ready", lambda: ready(elsd))
+    raise AssertionError("every job had ended before the disk was full")
+
+
 def test_a_result_waits_for_room(start):
     """The disk is full when a job ends: its result is kept until it can be stored."""
     elsd = start()
     expected = elsd.get(elsd.sample(num_images=2)["result"]["tensors_url"], 200).content
-    job = elsd.job(num_images=2, num_inference_steps=60, max_samples=40)
-    again = elsd.job(num_images=2)
-    wait_until("the job to run", lambda: elsd.get(f"/v1/jobs/{job['id']}", 200).json()["status"] == "running")
-    disk(elsd, FULL)
+    job, behind = run_into_a_full_disk(elsd)
     wait_until("the store to fail", lambda: not store_up(elsd))
     assert elsd.get(f"/v1/jobs/{job['id']}", 200).json()["status"] == "running"
     elsd.problem("GET", f"/v1/jobs/{job['id']}/images/0", 409, "job_not_finished")
@@ -59,16 +74,14 @@ def test_a_result_waits_for_room(start):
     assert not ready(elsd)
     disk(elsd, FREE)
     assert elsd.finished(job)["status"] == "succeeded"
-    assert elsd.get(elsd.finished(again)["result"]["tensors_url"], 200).content == expected
+    assert elsd.get(elsd.finished(behind)["result"]["tensors_url"], 200).content == expected
     wait_until("the daemon to be ready", lambda: ready(elsd))
 
 
 def test_stopped_while_the_disk_is_full(start):
     """The daemon ends, and the next start does the job again."""
     elsd = start()
-    job = elsd.job(num_images=2, num_inference_steps=60, max_samples=40)
-    wait_until("the job to run", lambda: elsd.get(f"/v1/jobs/{job['id']}", 200).json()["status"] == "running")
-    disk(elsd, FULL)
+    job, _ = run_into_a_full_disk(elsd)
     wait_until("the store to fail", lambda: not store_up(elsd))
     elsd.stop()
     elsd.start()
