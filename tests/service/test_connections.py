@@ -2,8 +2,10 @@
 is. With the settings as they come, nobody makes health, readiness and metrics unreachable by holding connections.
 """
 import contextlib
+import http.client
 import json
 import socket
+import time
 
 import pytest
 
@@ -26,10 +28,24 @@ def sockets(elsd):
 
 def status(elsd, address, path):
     """Of one request on a connection of its own."""
-    with dial_from(elsd, address) as wire:
-        wire.send(request("GET", path))
-        answer = wire.answer()
-        return answer.status, answer
+    def ask():
+        with dial_from(elsd, address) as wire:
+            wire.send(request("GET", path))
+            answer = wire.answer()
+            return answer.status, answer
+    return unless_we_are_late(ask)
+
+
+def unless_we_are_late(ask):
+    """On a reserved place a request has two seconds to come: where this program needed longer, it asks again."""
+    for _ in range(20):
+        began = time.monotonic()
+        try:
+            return ask()
+        except (ConnectionError, http.client.HTTPException):
+            if time.monotonic() - began < 1:
+                raise
+    raise AssertionError("late twenty times")
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
@@ -44,7 +60,7 @@ def test_2048_idle_connections_of_one_address(start, path):
             assert status(elsd, "127.0.0.2", path)[0] == 200
             assert status(elsd, "127.0.0.2", "/v1/banks")[0] == 200
             assert status(elsd, "127.0.0.1", path)[0] == 200
-        assert sockets(elsd) <= 256 + RESERVED
+        wait_until("those beyond the places to be closed", lambda: sockets(elsd) <= 256 + RESERVED)
         answer = status(elsd, "127.0.0.1", "/v1/banks")[1]
         assert answer.status == 429 and int(answer.headers["Retry-After"]) >= 1
         assert "max_connections_per_address" in json.loads(answer.content)["detail"]
@@ -79,17 +95,20 @@ def test_all_places_taken_by_many_addresses(start):
 def test_a_reserved_place_becomes_an_ordinary_one(start):
     elsd = start("--max-connections-per-address", 1)
     elsd.http.close()
-    with dial(elsd) as first:
-        first.send(BANKS)
-        assert first.answer().status == 200
-        with dial(elsd) as second:
-            for _ in range(3):
-                second.send(HEALTH)
+
+    def stays():
+        with dial(elsd) as first:
+            first.send(BANKS)
+            assert first.answer().status == 200
+            with dial(elsd) as second:
+                for _ in range(3):
+                    second.send(HEALTH)
+                    assert second.answer().status == 200
+                first.connection.close()
+                wait_until("the first to go", lambda: sockets(elsd) <= 1)
+                second.send(request("POST", "/v1/samples", quick(bank="two-tone", max_samples=2)))
                 assert second.answer().status == 200
-            first.connection.close()
-            wait_until("the first to go", lambda: sockets(elsd) == 1)
-            second.send(request("POST", "/v1/samples", quick(bank="two-tone", max_samples=2)))
-            assert second.answer().status == 200
+    unless_we_are_late(stays)
 
 
 def test_who_says_nothing_on_a_reserved_place_makes_room(start):
@@ -104,7 +123,7 @@ def test_who_says_nothing_on_a_reserved_place_makes_room(start):
         for _ in range(3 * RESERVED):
             silent.append(stack.enter_context(dial(elsd)))
             assert status(elsd, "127.0.0.1", "/healthz")[0] == 200
-        assert sockets(elsd) <= 1 + RESERVED + 1
+        wait_until("others to make room", lambda: sockets(elsd) <= 1 + RESERVED + 1)
         for wire in silent:
             assert wire.ended()
 

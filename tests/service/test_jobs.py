@@ -61,7 +61,7 @@ def test_pages_of_the_list_are_the_list(start):
 
 
 def test_the_list_by_status(start):
-    elsd = start("--bank", "two-tone=two-tone", "--threads", 1)
+    elsd = start("--threads", 1)
     done = elsd.sample(bank="two-tone", max_samples=2)["id"]
     now, waiting, gone = running(elsd), elsd.job(**SLOW), elsd.job(**SLOW)
     cancel(elsd, gone)

@@ -36,23 +36,29 @@ def busy(elsd, text=SHEET, count=MANY):
             assert wire.answer().status == 200
 
 
+def is_answered_first(elsd, text, address, *statuses):
+    """Before half of the costly ones. Who must wait for them never is, in however many tries; who need not may be late
+    once, on a busy machine."""
+    for _ in range(10):
+        with busy(elsd) as answered:
+            with dial_from(elsd, address) as wire:
+                wire.send(text)
+                assert wire.answer().status in statuses
+            first = answered() < MANY / 2
+        if first:
+            return True
+    return False
+
+
 @pytest.mark.parametrize("text", [
     request("GET", "/v1/banks"), request("GET", "/v1/jobs"), request("GET", "/v1/capabilities"),
     request("GET", "/v1/banks/digits/images/0"), request("GET", "/v1/jobs/" + "0" * 32),
 ], ids=["banks", "jobs", "capabilities", "a picture as it is", "no job"])
 def test_cheap_requests_do_not_wait_behind_costly_ones(elsd, text):
-    with busy(elsd) as answered:
-        with dial(elsd) as wire:
-            wire.send(text)
-            assert wire.answer().status in (200, 404)
-        assert answered() < MANY / 2, "it waited"
+    assert is_answered_first(elsd, text, "127.0.0.1", 200, 404)
 
 
 @pytest.mark.parametrize("text", [SHEET, request("POST", "/v1/jobs", quick(bank="two-tone", max_samples=2))],
                          ids=["a sheet", "a job"])
 def test_another_address_does_not_wait_for_all(elsd, text):
-    with busy(elsd) as answered:
-        with dial_from(elsd, "127.0.0.2") as wire:
-            wire.send(text)
-            assert wire.answer().status in (200, 202)
-        assert answered() < MANY / 2, "it waited"
+    assert is_answered_first(elsd, text, "127.0.0.2", 200, 202)
