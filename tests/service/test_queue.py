@@ -176,7 +176,9 @@ def test_when_to_come_back_follows_from_how_long_jobs_take(start):
     guess = told()
     for _ in range(8):
         elsd.sample(bank="two-tone", max_samples=2)
-    took = [math.ceil(float(s)) for s in re.findall(r" job_finished id=\w+ status=succeeded seconds=(\S+)", elsd.log())]
+    ended = r" job_finished id=\w+ status=succeeded seconds=(\S+)"
+    elsd.logged(ended, 8)
+    took = [math.ceil(float(seconds)) for seconds in re.findall(ended, elsd.log())]
     assert len(took) == 8 and guess > 1
     assert max(1, min(took)) <= told() <= max(1, *took)
 

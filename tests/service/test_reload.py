@@ -73,6 +73,7 @@ def test_a_broken_bank_changes_nothing(start, tmp_path):
         elsd.get("/readyz", 200)
         elsd.post("/v1/samples", 200, json=LONG | {"num_inference_steps": 3})
     elsd.logged("reload_failed", 6)
+    elsd.logged("reload_failed", 6)
     assert elsd.log().count("reload_failed") == 6 and '{"time"' not in elsd.log()
 
 
