@@ -18,7 +18,11 @@
 #include "sha256.h"
 #include "utf8.h"
 
-enum { MAX_TEXT = 64 << 10, MAX_CLASS_NAME = 255 };
+enum {
+    MAX_TEXT = 64 << 10,
+    MAX_CLASS_NAME = 255,
+    PIECE = 4 << 20, /* bytes of images between two looks at `stop` */
+};
 
 /* Values of F32 images may pass ±1 by this much: normalising in float32 does. */
 static const float SLACK = 1e-3f;
@@ -31,6 +35,8 @@ struct els_bank {
     char **class_names;
     int64_t *class_counts;
     char *scales, *source, *license;
+    void (*at_end)(void *user);
+    void *end_user;
 };
 
 static int name_is_sound(const char *name)
@@ -110,16 +116,25 @@ int els_bank_check_parts(const struct els_bank_parts *p, size_t *bytes, struct e
     return r;
 }
 
-static int check_values(const struct els_bank_parts *p, const void *images, struct els_error *err)
+int els_bank_is_stopped(const struct els_bank_opening *how)
+{
+    return how && how->stop && how->stop(how->user);
+}
+
+static int check_values(const struct els_bank_parts *p, const void *images, const struct els_bank_opening *how,
+                        struct els_error *err)
 {
     const float *v = images;
     size_t per_image = els_shape_values(p->shape), n = per_image * (size_t)p->num_images;
 
-    for (size_t i = 0; p->dtype == ELS_F32 && i < n; i++)
+    for (size_t i = 0; p->dtype == ELS_F32 && i < n; i++) {
+        if (i % (PIECE / sizeof(*v)) == 0 && els_bank_is_stopped(how))
+            return els_fail(err, ELS_ECANCELLED, NULL, "opening the bank was stopped");
         if (!(fabsf(v[i]) <= 1 + SLACK))
             return els_fail(err, ELS_EINVAL, "images",
                             "image %zu holds the value %g; F32 images must be finite and in [-1, 1]",
                             i / per_image, (double)v[i]);
+    }
     return 0;
 }
 
@@ -191,7 +206,8 @@ static int take_texts(struct els_bank *b, const struct els_bank_parts *p, struct
 }
 
 /* The fingerprint covers what a machine reads, so a renamed bank keeps it. */
-static void fingerprint(const struct els_bank *b, const uint8_t *images, char out[ELS_SHA256_HEX])
+static int fingerprint(const struct els_bank *b, const uint8_t *images, const struct els_bank_opening *how,
+                       char out[ELS_SHA256_HEX])
 {
     const struct els_bank_info *info = &b->info;
     struct els_sha256 h;
@@ -201,14 +217,23 @@ static void fingerprint(const struct els_bank *b, const uint8_t *images, char ou
 
     els_sha256_init(&h);
     els_sha256_update(&h, head, (size_t)n);
-    els_sha256_update(&h, images, info->bytes);
+    for (size_t at = 0, piece; at < info->bytes; at += piece) {
+        if (els_bank_is_stopped(how))
+            return ELS_ECANCELLED;
+        piece = info->bytes - at < PIECE ? info->bytes - at : PIECE;
+        els_sha256_update(&h, images + at, piece);
+    }
     if (b->labels)
         els_sha256_update(&h, b->labels, (size_t)info->num_images * sizeof(*b->labels));
     els_sha256_hex(&h, out);
+    return 0;
 }
 
 static void bank_free(struct els_bank *b)
 {
+    void (*at_end)(void *user) = b->at_end;
+    void *user = b->end_user;
+
     for (int i = 0; b->class_names && i < b->info.num_classes; i++)
         free(b->class_names[i]);
     free(b->class_names);
@@ -219,10 +244,12 @@ static void bank_free(struct els_bank *b)
     free(b->license);
     els_region_deinit(&b->images);
     free(b);
+    if (at_end)
+        at_end(user);
 }
 
 int els_bank_adopt(struct els_bank **out, const struct els_bank_parts *parts, struct els_region *images,
-                   struct els_error *err)
+                   const struct els_bank_opening *how, struct els_error *err)
 {
     struct els_bank *b = els_alloc_array(1, sizeof(*b));
     size_t bytes = 0;
@@ -232,17 +259,15 @@ int els_bank_adopt(struct els_bank **out, const struct els_bank_parts *parts, st
         return els_fail(err, ELS_ENOMEM, NULL, "out of memory");
     r = els_bank_check_parts(parts, &bytes, err);
     if (r == 0)
-        r = check_values(parts, images->data, err);
+        r = check_values(parts, images->data, how, err);
     if (r == 0)
         r = take_labels(b, parts, err);
     if (r == 0 && b->labels)
         r = take_class_names(b, parts, err);
     if (r == 0)
         r = take_texts(b, parts, err);
-    if (r < 0) {
-        bank_free(b);
-        return r;
-    }
+    if (r < 0)
+        goto fail;
     snprintf(b->info.name, sizeof(b->info.name), "%s", parts->name);
     b->info.shape = parts->shape;
     b->info.num_images = parts->num_images;
@@ -253,13 +278,20 @@ int els_bank_adopt(struct els_bank **out, const struct els_bank_parts *parts, st
     b->info.scales = b->scales;
     b->info.source = b->source;
     b->info.license = b->license;
-    fingerprint(b, images->data, b->info.sha256);
+    r = fingerprint(b, images->data, how, b->info.sha256);
+    if (r < 0) {
+        els_fail(err, r, NULL, "opening the bank was stopped");
+        goto fail;
+    }
     els_region_seal(images);
     b->images = *images;
     *images = (struct els_region){0};
     atomic_init(&b->references, 1);
     *out = b;
     return 0;
+fail:
+    bank_free(b);
+    return r;
 }
 
 int els_bank_new(struct els_bank **out, const struct els_bank_parts *parts, struct els_error *err)
@@ -273,7 +305,7 @@ int els_bank_new(struct els_bank **out, const struct els_bank_parts *parts, stru
     if (els_region_new(&images, bytes) < 0)
         return els_fail(err, ELS_ENOMEM, "images", "no memory for the %zu bytes of the images", bytes);
     memcpy(images.data, parts->images, bytes);
-    r = els_bank_adopt(out, parts, &images, err);
+    r = els_bank_adopt(out, parts, &images, NULL, err);
     els_region_deinit(&images);
     return r;
 }
@@ -291,6 +323,24 @@ struct els_bank *els_bank_unref(struct els_bank *bank)
     if (bank && atomic_fetch_sub_explicit(&bank->references, 1, memory_order_acq_rel) == 1)
         bank_free(bank);
     return NULL;
+}
+
+uint64_t els_bank_memory(const struct els_bank *bank)
+{
+    const struct els_bank_info *info = &bank->info;
+    uint64_t bytes = sizeof(*bank) + info->bytes + strlen(info->scales) + strlen(info->source) + strlen(info->license);
+
+    if (bank->labels)
+        bytes += (uint64_t)info->num_images * sizeof(*bank->labels);
+    for (int i = 0; i < info->num_classes; i++)
+        bytes += strlen(bank->class_names[i]) + 32 + sizeof(*bank->class_names) + sizeof(*bank->class_counts);
+    return bytes;
+}
+
+void els_bank_at_end(struct els_bank *bank, void (*at_end)(void *user), void *user)
+{
+    bank->at_end = at_end;
+    bank->end_user = user;
 }
 
 const struct els_bank_info *els_bank_info(const struct els_bank *bank)

@@ -82,6 +82,24 @@ struct els_bank;
 int els_bank_new(struct els_bank **out, const struct els_bank_parts *parts, struct els_error *err);
 /* Opens a .safetensors file, or a built-in bank by its name (see synth.h; a name never contains '/' or '.'). */
 int els_bank_open(struct els_bank **out, const char *file_or_builtin, struct els_error *err);
+
+/*
+ * For whoever accounts for memory and may want to stop. Before the opening allocates what depends on the file, `need`
+ * hears how many bytes it will have taken at most, all that it took before included; a negative status, with
+ * a sentence in *err, ends the opening. `stop` is polled every few milliseconds; nonzero ends it with
+ * ELS_ECANCELLED. Each may be NULL. What the finished bank goes on taking: els_bank_memory().
+ */
+struct els_bank_opening {
+    int (*need)(void *user, uint64_t bytes, struct els_error *err);
+    int (*stop)(void *user);
+    void *user;
+};
+int els_bank_open_with(struct els_bank **out, const char *file_or_builtin, const struct els_bank_opening *how,
+                       struct els_error *err);
+/* The same from an open regular file, which stays the caller's. `path` is for messages, and names a bank
+ * whose file does not. ELS_EIO also when the file changed meanwhile. `how` may be NULL. */
+int els_bank_read(struct els_bank **out, int fd, const char *path, const struct els_bank_opening *how,
+                  struct els_error *err);
 /* The same from bytes in memory (copied). `name` is used when the metadata has none; may be NULL. */
 int els_bank_parse(struct els_bank **out, const void *bytes, size_t size, const char *name,
                    struct els_error *err);
@@ -91,6 +109,12 @@ int els_bank_save(const struct els_bank *bank, const char *path, struct els_erro
 struct els_bank *els_bank_ref(struct els_bank *bank);
 /* Drops a reference; NULL is fine. Returns NULL. */
 struct els_bank *els_bank_unref(struct els_bank *bank);
+
+/* Bytes that the bank takes: images, labels, names. */
+uint64_t els_bank_memory(const struct els_bank *bank);
+/* `at_end(user)` is called when the last reference is dropped, once the memory is free, on whatever thread drops it.
+ * To be set before the bank is shared. */
+void els_bank_at_end(struct els_bank *bank, void (*at_end)(void *user), void *user);
 
 /* Valid while a reference is held. */
 const struct els_bank_info *els_bank_info(const struct els_bank *bank);

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "bank.h"
@@ -21,6 +22,15 @@
 
 static const size_t MAX_FILE = (size_t)1 << 36;
 
+enum {
+    PIECE = 16 << 20,             /* moved between two looks at `stop` */
+    JSON_PER_BYTE = 48,           /* memory of a parsed header per byte of it: "a":{}, makes an object … */
+    MAX_JSON = 128 << 20,         /* … but safetensors.c bounds the values */
+    MAX_HEADER = 16 << 20,        /* as safetensors.c has it */
+    BUILT_IN_MEMORY = 16 << 20,   /* of a bank that is drawn, not read, the copy of els_bank_new included */
+    CLASS_BYTES = 48,             /* a class without a name of its own: number, pointer, count */
+};
+
 /* The parts of a bank as they were found in a file, and what was allocated to hold them. */
 struct found {
     struct els_safetensors *st;
@@ -28,7 +38,16 @@ struct found {
     json_t *classes;          /* keeps the names alive */
     const char **class_names;
     int64_t *labels;
+    const struct els_bank_opening *how; /* may be NULL */
+    uint64_t taken;                     /* bytes that `how` has been asked for */
 };
+
+/* Asks for so many bytes more. */
+static int need(struct found *f, uint64_t bytes, struct els_error *err)
+{
+    f->taken += bytes;
+    return f->how && f->how->need ? f->how->need(f->how->user, f->taken, err) : 0;
+}
 
 static void found_deinit(struct found *f)
 {
@@ -64,6 +83,7 @@ static int find_labels(struct found *f, struct els_error *err)
 {
     const struct els_tensor *t = els_safetensors_find(f->st, "labels");
     char shape[192];
+    int r;
 
     if (!t)
         return 0;
@@ -71,7 +91,10 @@ static int find_labels(struct found *f, struct els_error *err)
         return els_fail(err, ELS_EFORMAT, "labels", "labels is %s %s; it must be I64 [%lld]",
                         els_dtype_name(t->dtype), els_tensor_shape_text(t, shape, sizeof(shape)),
                         (long long)f->parts.num_images);
-    /* In the file they may lie at any address. */
+    /* Once here, where they are aligned (in the file they may lie at any address), and once in the bank. */
+    r = need(f, 2 * els_tensor_bytes(t) + ELS_MAX_CLASSES * CLASS_BYTES, err);
+    if (r < 0)
+        return r;
     f->labels = els_alloc_array((size_t)t->dims[0], sizeof(*f->labels));
     if (!f->labels)
         return els_fail(err, ELS_ENOMEM, NULL, "out of memory");
@@ -144,41 +167,132 @@ int els_bank_parse(struct els_bank **out, const void *bytes, size_t size, const 
     return r;
 }
 
-static int open_file(struct els_bank **out, const char *path, struct els_error *err)
+/* What the header will take as JSON at most. Its length is the file's word, and is checked later. */
+static uint64_t header_memory(int fd)
 {
-    struct els_region region = {0};
-    struct found f = {0};
+    uint8_t b[8];
+    uint64_t header = 0;
+
+    if (pread(fd, b, sizeof(b), 0) == (ssize_t)sizeof(b))
+        for (int i = 0; i < 8; i++)
+            header |= (uint64_t)b[i] << 8 * i;
+    if (header > MAX_HEADER)
+        return 0; /* it will be refused unread */
+    return header * JSON_PER_BYTE < MAX_JSON ? header * JSON_PER_BYTE : MAX_JSON;
+}
+
+static int check_file(int fd, const char *path, struct stat *st, struct els_error *err)
+{
+    if (fstat(fd, st) < 0)
+        return els_fail(err, ELS_EIO, "file", "cannot stat %.200s: %s", path, strerror(errno));
+    if (!S_ISREG(st->st_mode))
+        return els_fail(err, ELS_EIO, "file", "%.200s is not a regular file", path);
+    if ((uintmax_t)st->st_size > MAX_FILE)
+        return els_fail(err, ELS_ELIMIT, "file", "%.200s has %lld bytes; at most %zu are read", path,
+                        (long long)st->st_size, MAX_FILE);
+    return 0;
+}
+
+/* Nobody wrote to it since. What was read would be checked all the same, but might be half old and half new. */
+static int check_unchanged(int fd, const char *path, const struct stat *before, struct els_error *err)
+{
+    struct stat now;
+
+    if (fstat(fd, &now) < 0 || now.st_size != before->st_size || now.st_mtim.tv_sec != before->st_mtim.tv_sec ||
+        now.st_mtim.tv_nsec != before->st_mtim.tv_nsec)
+        return els_fail(err, ELS_EIO, "file", "%.200s changed while it was read", path);
+    return 0;
+}
+
+/* Nothing but the images is still needed of the file; every text was copied by jansson. */
+static int keep_images(struct found *f, struct els_region *region, size_t bytes, struct els_error *err)
+{
+    const uint8_t *images = f->parts.images;
+
+    for (size_t at = 0; at < bytes; at += PIECE) {
+        if (els_bank_is_stopped(f->how))
+            return els_fail(err, ELS_ECANCELLED, NULL, "opening the bank was stopped");
+        memmove(region->data + at, images + at, bytes - at < PIECE ? bytes - at : PIECE);
+    }
+    els_region_shrink(region, bytes);
+    return 0;
+}
+
+static int build(struct els_bank **out, struct els_region *region, const char *path, struct found *f,
+                 struct els_error *err)
+{
     struct els_error why = {0};
     char name[64];
     size_t bytes;
-    int r = els_region_read_file(&region, path, MAX_FILE, err);
+    int r;
 
-    if (r < 0)
-        return r;
     els_bank_name_from_path(name, path);
-    r = find_parts(&f, region.data, region.size, name, &why);
+    r = find_parts(f, region->data, region->size, name, &why);
     if (r == 0)
-        r = els_bank_check_parts(&f.parts, &bytes, &why);
-    if (r == 0) {
-        /* Nothing but the images is still needed of the file; every text was copied by jansson. */
-        memmove(region.data, f.parts.images, bytes);
-        els_region_shrink(&region, bytes);
-        r = els_bank_adopt(out, &f.parts, &region, &why);
-    }
-    found_deinit(&f);
-    els_region_deinit(&region);
+        r = els_bank_check_parts(&f->parts, &bytes, &why);
+    if (r == 0)
+        r = keep_images(f, region, bytes, &why);
+    if (r == 0)
+        r = els_bank_adopt(out, &f->parts, region, f->how, &why);
     if (r < 0)
         els_fail(err, r, why.field, "%.160s: %.280s", path, why.message);
     return r;
 }
 
+int els_bank_read(struct els_bank **out, int fd, const char *path, const struct els_bank_opening *how,
+                  struct els_error *err)
+{
+    struct els_region region = {0};
+    struct found f = {.how = how};
+    struct stat st;
+    int r = check_file(fd, path, &st, err);
+
+    if (r == 0)
+        r = need(&f, (uint64_t)st.st_size + header_memory(fd), err);
+    if (r == 0)
+        r = els_region_read_fd(&region, fd, (size_t)st.st_size, path, how ? how->stop : NULL,
+                               how ? how->user : NULL, err);
+    if (r == 0)
+        r = check_unchanged(fd, path, &st, err);
+    if (r == 0)
+        r = build(out, &region, path, &f, err);
+    found_deinit(&f);
+    els_region_deinit(&region);
+    return r;
+}
+
+static int open_file(struct els_bank **out, const char *path, const struct els_bank_opening *how,
+                     struct els_error *err)
+{
+    /* O_NONBLOCK: opening a FIFO that nobody writes to must not hang. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    int r;
+
+    if (fd < 0)
+        return els_fail(err, errno == ENOENT ? ELS_ENOENT : ELS_EIO, "file", "cannot open %.200s: %s", path,
+                        strerror(errno));
+    r = els_bank_read(out, fd, path, how, err);
+    close(fd);
+    return r;
+}
+
 int els_bank_open(struct els_bank **out, const char *file_or_builtin, struct els_error *err)
 {
+    return els_bank_open_with(out, file_or_builtin, NULL, err);
+}
+
+int els_bank_open_with(struct els_bank **out, const char *file_or_builtin, const struct els_bank_opening *how,
+                       struct els_error *err)
+{
+    struct found f = {.how = how};
     struct els_error why = {0};
     int r;
 
     if (strpbrk(file_or_builtin, "/."))
-        return open_file(out, file_or_builtin, err);
+        return open_file(out, file_or_builtin, how, err);
+    r = need(&f, BUILT_IN_MEMORY, err);
+    if (r < 0)
+        return r;
     r = els_synth_bank(out, file_or_builtin, &why);
     if (r == ELS_ENOENT)
         els_fail(err, r, "bank", "%.300s; a file's path needs a '/' or a '.'", why.message);

@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { PIECE = 8 << 20 }; /* read between two looks at `stop` */
+
 static size_t whole_pages(size_t size)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -33,13 +35,16 @@ int els_region_new(struct els_region *out, size_t size)
     return 0;
 }
 
-static int read_exactly(int fd, uint8_t *to, size_t size, const char *path, struct els_error *err)
+static int read_exactly(int fd, uint8_t *to, size_t size, const char *path, int (*stop)(void *user), void *user,
+                        struct els_error *err)
 {
     size_t have = 0;
     ssize_t n;
 
     while (have < size) {
-        n = read(fd, to + have, size - have);
+        if (stop && stop(user))
+            return els_fail(err, ELS_ECANCELLED, "file", "reading %.200s was stopped", path);
+        n = pread(fd, to + have, size - have < PIECE ? size - have : PIECE, (off_t)have);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
@@ -51,9 +56,24 @@ static int read_exactly(int fd, uint8_t *to, size_t size, const char *path, stru
     return 0;
 }
 
-int els_region_read_file(struct els_region *out, const char *path, size_t limit, struct els_error *err)
+int els_region_read_fd(struct els_region *out, int fd, size_t size, const char *path, int (*stop)(void *user),
+                       void *user, struct els_error *err)
 {
     struct els_region region = {0};
+    int r = els_region_new(&region, size);
+
+    if (r < 0)
+        return els_fail(err, r, "file", "no memory for the %zu bytes of %.200s", size, path);
+    r = read_exactly(fd, region.data, size, path, stop, user, err);
+    if (r < 0)
+        els_region_deinit(&region);
+    else
+        *out = region;
+    return r;
+}
+
+int els_region_read_file(struct els_region *out, const char *path, size_t limit, struct els_error *err)
+{
     struct stat st;
     /* O_NONBLOCK: opening a FIFO that nobody writes to must not hang. */
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
@@ -69,16 +89,9 @@ int els_region_read_file(struct els_region *out, const char *path, size_t limit,
     else if ((uintmax_t)st.st_size > limit)
         r = els_fail(err, ELS_ELIMIT, "file", "%.200s has %lld bytes; at most %zu are read", path,
                      (long long)st.st_size, limit);
-    else if (els_region_new(&region, (size_t)st.st_size) < 0)
-        r = els_fail(err, ELS_ENOMEM, "file", "no memory for the %lld bytes of %.200s",
-                     (long long)st.st_size, path);
     else
-        r = read_exactly(fd, region.data, region.size, path, err);
+        r = els_region_read_fd(out, fd, (size_t)st.st_size, path, NULL, NULL, err);
     close(fd);
-    if (r < 0)
-        els_region_deinit(&region);
-    else
-        *out = region;
     return r;
 }
 

@@ -27,6 +27,10 @@ struct els_region {
 int els_region_new(struct els_region *out, size_t size);
 /* The whole of a regular file of at most `limit` bytes. ELS_ENOENT, ELS_EIO, ELS_ELIMIT, ELS_ENOMEM. */
 int els_region_read_file(struct els_region *out, const char *path, size_t limit, struct els_error *err);
+/* The first `size` bytes of an open file. `stop` (may be NULL) is polled; when it says so, ELS_ECANCELLED. `path` is
+ * for messages. The file's offset is left alone. */
+int els_region_read_fd(struct els_region *out, int fd, size_t size, const char *path, int (*stop)(void *user),
+                       void *user, struct els_error *err);
 /* Gives back the pages past the first `size` bytes. */
 void els_region_shrink(struct els_region *r, size_t size);
 void els_region_seal(struct els_region *r);
