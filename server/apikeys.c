@@ -27,6 +27,7 @@ enum { MAX_FILE = 1 << 20, MAX_TOKEN = 512, HEX = ELS_SHA256_HEX };
 struct entry {
     char name[SRV_APIKEY_NAME];
     char sha256[HEX];
+    unsigned rights; /* of enum srv_right */
 };
 
 struct table {
@@ -43,6 +44,55 @@ static void table_deinit(struct table *table)
 {
     free(table->entries);
     *table = (struct table){0};
+}
+
+/* ---- rights ---- */
+
+static const struct {
+    const char *word;
+    enum srv_right right;
+} rights_words[] = {
+    {"banks", SRV_RIGHT_BANKS},
+};
+
+enum { NUM_RIGHTS = sizeof(rights_words) / sizeof(*rights_words) };
+
+static unsigned find_right(const char *word, size_t n)
+{
+    for (size_t i = 0; i < NUM_RIGHTS; i++)
+        if (strlen(rights_words[i].word) == n && memcmp(rights_words[i].word, word, n) == 0)
+            return rights_words[i].right;
+    return 0;
+}
+
+bool srv_rights_parse(const char *text, unsigned *rights, char wrong[SRV_RIGHTS_TEXT])
+{
+    *rights = 0;
+    while (*text) {
+        size_t n = strcspn(text, ",");
+        unsigned right = find_right(text, n);
+
+        /* "banks," ends in an empty word. */
+        if (!right || (text[n] == ',' && !text[n + 1])) {
+            snprintf(wrong, SRV_RIGHTS_TEXT, "%.*s", right ? 0 : (int)(n < SRV_RIGHTS_TEXT ? n : SRV_RIGHTS_TEXT - 1),
+                     text);
+            return false;
+        }
+        *rights |= right;
+        text += n + (text[n] == ',');
+    }
+    return true;
+}
+
+const char *srv_rights_text(unsigned rights, char out[SRV_RIGHTS_TEXT])
+{
+    size_t used = 0;
+
+    out[0] = '\0';
+    for (size_t i = 0; i < NUM_RIGHTS; i++)
+        if (rights & rights_words[i].right)
+            used += (size_t)snprintf(out + used, SRV_RIGHTS_TEXT - used, "%s%s", used ? "," : "", rights_words[i].word);
+    return out;
 }
 
 /* ---- the file ---- */
@@ -64,7 +114,7 @@ static const struct entry *find_name(const struct table *table, const char *name
     return NULL;
 }
 
-static int add_entry(struct table *table, const char *name, const char *sha256)
+static int add_entry(struct table *table, const char *name, const char *sha256, unsigned rights)
 {
     struct entry *entries = reallocarray(table->entries, table->n + 1, sizeof(*entries));
 
@@ -73,6 +123,7 @@ static int add_entry(struct table *table, const char *name, const char *sha256)
     table->entries = entries;
     snprintf(entries[table->n].name, SRV_APIKEY_NAME, "%s", name);
     snprintf(entries[table->n].sha256, HEX, "%s", sha256);
+    entries[table->n].rights = rights;
     table->n++;
     return 0;
 }
@@ -83,7 +134,9 @@ static int parse_line(struct table *table, char *line, const char *path, int num
 {
     static const char blank[] = " \t\r";
     char *rest = line + strspn(line, blank);
-    const char *name, *sha256, *more;
+    char wrong[SRV_RIGHTS_TEXT], all[SRV_RIGHTS_TEXT];
+    const char *name, *sha256, *words = "", *more;
+    unsigned rights = 0;
 
     if (!*rest || *rest == '#')
         return 0;
@@ -91,20 +144,28 @@ static int parse_line(struct table *table, char *line, const char *path, int num
     if (rest)
         rest += strspn(rest, blank);
     sha256 = strsep(&rest, blank);
+    if (rest)
+        rest += strspn(rest, blank);
+    if (rest && *rest)
+        words = strsep(&rest, blank);
     more = rest ? rest + strspn(rest, blank) : "";
     if (!is_name(name) || !sha256 || strlen(sha256) != HEX - 1 ||
         sha256[strspn(sha256, "0123456789abcdef")] || *more)
         return els_fail(err, ELS_EFORMAT, "keys_file",
                         "%.200s, line %d is no key: a line is a name and the 64 lower-case hex "
-                        "digits of the key's SHA-256",
+                        "digits of the key's SHA-256, and its rights, if any, separated by commas",
                         path, number);
+    if (!srv_rights_parse(words, &rights, wrong))
+        return els_fail(err, ELS_EFORMAT, "keys_file",
+                        "%.200s, line %d: \"%s\" is given the right \"%s\"; there is no such right, but: %s", path,
+                        number, name, wrong, srv_rights_text(~0u, all));
     if (find_name(table, name))
         return els_fail(err, ELS_EFORMAT, "keys_file", "%.200s, line %d: \"%s\" is there twice",
                         path, number, name);
     if (table->n == SRV_APIKEYS_MOST)
         return els_fail(err, ELS_ELIMIT, "keys_file", "%.200s holds more than %d keys", path,
                         SRV_APIKEYS_MOST);
-    if (add_entry(table, name, sha256) < 0)
+    if (add_entry(table, name, sha256, rights) < 0)
         return els_fail(err, ELS_ENOMEM, "keys_file", "out of memory");
     return 0;
 }
@@ -276,16 +337,32 @@ bool srv_apikeys_find(struct srv_apikeys *keys, const char *token, char name[SRV
     return found;
 }
 
+unsigned srv_apikeys_rights(struct srv_apikeys *keys, const char *name)
+{
+    const struct entry *entry;
+    unsigned rights;
+
+    pthread_mutex_lock(&keys->lock);
+    entry = find_name(&keys->table, name);
+    rights = entry ? entry->rights : 0;
+    pthread_mutex_unlock(&keys->lock);
+    return rights;
+}
+
 /* ---- els key ---- */
 
 static int write_table(int fd, const struct table *table)
 {
     _cleanup_(els_buffer_deinit) struct els_buffer text = ELS_BUFFER_INIT(MAX_FILE);
     size_t done = 0;
-    int r = els_buffer_printf(&text, "# API keys of elsd: a name and the SHA-256 of the key.\n");
+    char rights[SRV_RIGHTS_TEXT];
+    int r = els_buffer_printf(&text, "# API keys of elsd: a name, the SHA-256 of the key, and its rights, if any.\n");
 
-    for (size_t i = 0; r == 0 && i < table->n; i++)
-        r = els_buffer_printf(&text, "%s %s\n", table->entries[i].name, table->entries[i].sha256);
+    for (size_t i = 0; r == 0 && i < table->n; i++) {
+        srv_rights_text(table->entries[i].rights, rights);
+        r = els_buffer_printf(&text, "%s %s%s%s\n", table->entries[i].name, table->entries[i].sha256,
+                              *rights ? " " : "", rights);
+    }
     while (r == 0 && done < text.size) {
         ssize_t n = write(fd, text.data + done, text.size - done);
 
@@ -333,7 +410,7 @@ static int make_key(char key[SRV_APIKEY_TEXT])
     return 0;
 }
 
-int srv_apikeys_add(const char *path, const char *name, char key[SRV_APIKEY_TEXT],
+int srv_apikeys_add(const char *path, const char *name, unsigned rights, char key[SRV_APIKEY_TEXT],
                     struct els_error *err)
 {
     struct table table = {0};
@@ -354,7 +431,7 @@ int srv_apikeys_add(const char *path, const char *name, char key[SRV_APIKEY_TEXT
         r = els_fail(err, ELS_EIO, NULL, "the system gives no random numbers");
     if (r == 0) {
         digest(key, sha256);
-        r = add_entry(&table, name, sha256);
+        r = add_entry(&table, name, sha256, rights);
     }
     if (r == 0)
         r = save(&table, path, err);

@@ -11,6 +11,16 @@
 
 static const struct cli_option *const no_tables[] = {NULL};
 
+struct add_options {
+    const char *rights;
+};
+
+static const struct cli_option add_table[] = {
+    {"right", 0, "RIGHTS", CLI_TEXT, offsetof(struct add_options, rights),
+     .help = "what it may do beyond making jobs, separated by commas: banks (load and unload banks)"},
+    {0},
+};
+
 static const struct cli_command add_command = {
     .name = "key add",
     .operands = "FILE NAME",
@@ -19,20 +29,25 @@ static const struct cli_command add_command = {
     .details = "Adds NAME and the SHA-256 of a new key to FILE, which is made with mode 0600 when "
                "it does not exist, and prints the key. It is told this once. A running elsd takes "
                "it from the next SIGHUP on.",
-    .tables = no_tables,
-    .examples = (const char *const[]){"a key for alice",
-                                      "els key add /etc/elsd/keys alice", NULL},
+    .tables = (const struct cli_option *const[]){add_table, NULL},
+    .examples = (const char *const[]){"a key for alice", "els key add /etc/elsd/keys alice",
+                                      "a key that may load and unload banks",
+                                      "els key add --right banks /etc/elsd/keys admin", NULL},
 };
 
 int cli_key_add(int argc, char **argv)
 {
-    char key[SRV_APIKEY_TEXT];
+    char key[SRV_APIKEY_TEXT], wrong[SRV_RIGHTS_TEXT], all[SRV_RIGHTS_TEXT];
+    struct add_options o = {0};
     struct els_error err = {0};
-    int status, target, first = cli_parse(&add_command, argc, argv, &target, &status);
+    unsigned rights = 0;
+    int status, first = cli_parse(&add_command, argc, argv, &o, &status);
 
     if (first < 0)
         return status;
-    status = srv_apikeys_add(argv[first], argv[first + 1], key, &err);
+    if (o.rights && !srv_rights_parse(o.rights, &rights, wrong))
+        return cli_usage(&add_command, "there is no right \"%s\"; there are: %s", wrong, srv_rights_text(~0u, all));
+    status = srv_apikeys_add(argv[first], argv[first + 1], rights, key, &err);
     if (status < 0)
         return cli_report(status, &err);
     printf("%s\n", key);
@@ -63,7 +78,7 @@ static const struct cli_command list_command = {
     .name = "key list",
     .operands = "FILE",
     .num_operands = 1,
-    .summary = "the names of the API keys",
+    .summary = "the names of the API keys, each with its rights",
     .tables = no_tables,
 };
 
@@ -71,6 +86,7 @@ int cli_key_list(int argc, char **argv)
 {
     struct srv_apikeys *keys = NULL;
     struct els_error err = {0};
+    char rights[SRV_RIGHTS_TEXT];
     const char *name;
     int status, target, first = cli_parse(&list_command, argc, argv, &target, &status);
 
@@ -80,7 +96,8 @@ int cli_key_list(int argc, char **argv)
     if (status < 0)
         return cli_report(status, &err);
     for (size_t i = 0; (name = srv_apikeys_name(keys, i)); i++)
-        printf("%s\n", name);
+        printf("%s%s%s\n", name, srv_apikeys_rights(keys, name) ? " " : "",
+               srv_rights_text(srv_apikeys_rights(keys, name), rights));
     srv_apikeys_free(keys);
     return CLI_OK;
 }

@@ -29,7 +29,7 @@ static const struct subcommand subcommands[] = {
     {"bank", "list", cli_bank_list, "the built-in banks"},
     {"key", "add", cli_key_add, "make an API key for a daemon"},
     {"key", "remove", cli_key_remove, "take one back"},
-    {"key", "list", cli_key_list, "their names"},
+    {"key", "list", cli_key_list, "their names and rights"},
 };
 
 struct group {
