@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "banks.h"
+#include "clock.h"
 #include "daemon.h"
 #include "json.h"
 #include "mem.h"
@@ -31,18 +32,21 @@ static json_t *describe_classes(const struct els_bank_info *info)
     return classes;
 }
 
-static json_t *describe(const struct els_bank *bank, const char *name)
+json_t *srv_banks_describe(const struct srv_banks_entry *entry)
 {
-    const struct els_bank_info *info = els_bank_info(bank);
-    char url[96];
+    const struct els_bank_info *info = els_bank_info(entry->bank);
+    const char *name = entry->birth.name;
+    char url[96], loaded_at[SRV_TIME_TEXT];
 
     snprintf(url, sizeof(url), "/v1/banks/%s", name);
-    return json_pack("{s:s, s:[i,i,i], s:I, s:s, s:o, s:s, s:I, s:s, s:s, s:s, s:s}", "name", name,
+    srv_time_text(entry->birth.loaded_at, loaded_at);
+    return json_pack("{s:s, s:[i,i,i], s:I, s:s, s:o, s:s, s:I, s:s, s:s, s:s, s:s, s:s, s:s}", "name", name,
                      "shape", info->shape.c, info->shape.h, info->shape.w, "num_images",
                      (json_int_t)info->num_images, "dtype", els_dtype_name(info->dtype), "classes",
                      describe_classes(info), "sha256", info->sha256, "bytes",
                      (json_int_t)info->bytes, "scales", info->scales, "source", info->source,
-                     "license", info->license, "url", url);
+                     "license", info->license, "url", url, "origin",
+                     entry->birth.origin == SRV_BANK_CONFIGURED ? "configuration" : "loaded", "loaded_at", loaded_at);
 }
 
 static json_t *summarize(const struct els_bank *bank, const char *name)
@@ -72,40 +76,35 @@ json_t *srv_banks_summary(struct srv_banks *banks)
     return list;
 }
 
-static void list_banks(struct srv_request *req, struct srv_response *res)
+/* The entry of the path's bank, with a reference; or false, and a 404 is in `res`. */
+static bool find_entry(struct srv_request *req, struct srv_response *res, struct srv_banks_entry *entry)
 {
     struct srv_banks *banks = srv_request_daemon(req)->banks;
-    json_t *list = json_array();
-    struct els_bank *bank;
-    char name[64];
-
-    for (size_t i = 0; (bank = srv_banks_at(banks, i, name)); i++) {
-        els_json_append(&list, describe(bank, name));
-        els_bank_unref(bank);
-    }
-    srv_response_json(res, 200, json_pack("{s:o}", "banks", list));
-}
-
-/* The bank of the path, with a reference; or NULL, and a 404 is in `res`. */
-static struct els_bank *find_bank(struct srv_request *req, struct srv_response *res)
-{
-    struct srv_banks *banks = srv_request_daemon(req)->banks;
-    struct els_bank *bank = srv_banks_get(banks, srv_request_arg(req, 0));
     char names[512];
 
-    if (!bank)
-        srv_problem(res, 404, "bank_not_found", "There is no bank named \"%.80s\"; there are: %s.",
-                    srv_request_arg(req, 0), srv_banks_names(banks, names, sizeof(names)));
-    return bank;
+    if (srv_banks_look(banks, srv_request_arg(req, 0), entry))
+        return true;
+    srv_problem(res, 404, "bank_not_found", "There is no bank named \"%.80s\"; there are: %s.",
+                srv_request_arg(req, 0), srv_banks_names(banks, names, sizeof(names)));
+    return false;
+}
+
+/* Its bank, or NULL. */
+static struct els_bank *find_bank(struct srv_request *req, struct srv_response *res)
+{
+    struct srv_banks_entry entry;
+
+    return find_entry(req, res, &entry) ? entry.bank : NULL;
 }
 
 static void get_bank(struct srv_request *req, struct srv_response *res)
 {
-    struct els_bank *bank = find_bank(req, res);
+    struct srv_banks_entry entry;
 
-    if (bank)
-        srv_response_json(res, 200, describe(bank, srv_request_arg(req, 0)));
-    els_bank_unref(bank);
+    if (!find_entry(req, res, &entry))
+        return;
+    srv_response_json(res, 200, srv_banks_describe(&entry));
+    els_bank_unref(entry.bank);
 }
 
 /* ---- pictures ---- */
@@ -275,7 +274,6 @@ static void get_sheet(struct srv_request *req, struct srv_response *res)
 }
 
 const struct srv_route srv_banks_routes[] = {
-    {"GET", "/v1/banks", list_banks, 0},
     {"GET", "/v1/banks/{name}", get_bank, 0},
     {"GET", "/v1/banks/{name}/images/{i}", get_image, SRV_ROUTE_ZOOMS},
     {"GET", "/v1/banks/{name}/sheet", get_sheet, SRV_ROUTE_COSTLY},

@@ -5,7 +5,7 @@
  */
 #include "api_meta.h"
 
-#include "banks.h"
+#include "bank_loads.h"
 #include "daemon.h"
 #include "engine.h"
 #include "jobs.h"
@@ -63,6 +63,7 @@ static void get_capabilities(struct srv_request *req, struct srv_response *res)
     json_t *sampling = srv_jobs_capabilities(daemon), *value;
     const char *name;
 
+    els_json_set(&about, "bank_loading", srv_bank_loads_capabilities(daemon, srv_request_key(req)));
     /* jansson's own way of joining two objects passes over what it has no memory for. */
     json_object_foreach(sampling, name, value)
         els_json_set(&about, name, json_incref(value));

@@ -66,6 +66,7 @@ struct srv_config {
     char *log_level;  /* debug info warning error */
     char *log_format; /* text json */
     /* banks, in order */
+    char *bank_dir; /* "": none are loaded over HTTP */
     struct srv_config_bank *banks;
     size_t num_banks;
 };
@@ -88,6 +89,9 @@ bool srv_config_is_same(const struct srv_config *a, const struct srv_config *b, 
 /* Does the i-th setting count at once on SIGHUP? Others wait for the next start. (Banks and the
  * content of keys_file are read again too.) */
 bool srv_config_is_live(size_t i);
+/* May a bank be served by that name? It appears in URLs and in file names of results: 1 to 63 letters, digits, '.',
+ * '_' or '-', beginning with a letter or digit. */
+bool srv_config_is_bank_name(const char *name, size_t length);
 /* Is the address one that only this machine can reach? */
 bool srv_config_is_loopback(const char *address);
 

@@ -50,6 +50,7 @@ static const char listening[] = "Listening";
 static const char guarding[] = "Limits on clients";
 static const char working[] = "Work";
 static const char keeping[] = "Keeping results";
+static const char loading[] = "Banks over HTTP";
 static const char telling[] = "Log";
 
 const struct srv_key srv_keys[] = {
@@ -120,6 +121,10 @@ const struct srv_key srv_keys[] = {
     NUMBER(keeping, retention_bytes, MIB, 1024 * TIB, 2 * GIB,
            "Bytes of results that are kept in all, at any time; the oldest go before a new one is stored. One job "
            "may take half."),
+
+    TEXT(loading, bank_dir, "", NULL,
+         "Directory whose .safetensors files may be loaded with POST /v1/banks/{name}, by API keys that have the right "
+         "(els key add --right banks), or without keys where only this machine reaches the port. Empty: nobody may."),
 
     LIVE_TEXT(telling, log_level, "info", "debug info warning error",
               "Least important line to log."),
@@ -299,8 +304,7 @@ void srv_key_clear(const struct srv_key *key, struct srv_config *config)
     }
 }
 
-/* The name appears in URLs and in file names of results: letters, digits, '.', '_', '-'. */
-static bool is_bank_name(const char *name, size_t n)
+bool srv_config_is_bank_name(const char *name, size_t n)
 {
     if (n < 1 || n > MAX_BANK_NAME || !isalnum((unsigned char)name[0]))
         return false;
@@ -315,7 +319,7 @@ int srv_config_add_bank(struct srv_config *config, const char *name, size_t name
 {
     struct srv_config_bank *banks, bank;
 
-    if (!is_bank_name(name, name_length))
+    if (!srv_config_is_bank_name(name, name_length))
         return els_fail(err, ELS_EINVAL, "banks",
                         "%s names a bank \"%.*s\"; a name has 1 to %d letters, digits, '.', '_' or "
                         "'-' and begins with a letter or digit",

@@ -21,7 +21,7 @@
 #include "api_science.h"
 #include "apikeys.h"
 #include "assets.h"
-#include "banks.h"
+#include "bank_loads.h"
 #include "config.h"
 #include "engine.h"
 #include "http.h"
@@ -36,6 +36,7 @@ enum { FINISH_MS = 5000, LAST_STEP_MS = 10000 };
 static const struct srv_route *const tables[] = {
     srv_meta_routes,
     srv_banks_routes,
+    srv_bank_loads_routes,
     srv_jobs_routes,
     srv_scales_routes,
     srv_science_routes,
@@ -130,6 +131,12 @@ static void say_listening(const struct srv_daemon *daemon, int port)
             srv_log_number(number, (double)getpid()), "version", ELS_VERSION, NULL);
 }
 
+/* A directory that is not there is a slip in the settings. */
+static int check_bank_dir(const struct srv_config *config, struct els_error *err)
+{
+    return *config->bank_dir ? srv_bank_dir_check(config->bank_dir, err) : 0;
+}
+
 /* Loads what the port needs to be ready, then waits for the signal. */
 static int serve(struct srv_daemon *daemon, struct srv_http *http, const sigset_t *signals,
                  struct els_error *err)
@@ -138,9 +145,17 @@ static int serve(struct srv_daemon *daemon, struct srv_http *http, const sigset_
 
     r = use_kernel(daemon->config->cpu, err);
     if (r == 0)
-        r = srv_banks_new(&daemon->banks, daemon->config, err);
+        r = check_bank_dir(daemon->config, err);
+    if (r == 0)
+        r = srv_bank_memory_new(&daemon->bank_memory);
+    if (r == 0)
+        r = srv_banks_new(&daemon->banks, daemon->config, daemon->bank_memory, daemon->self, NULL, err);
+    if (r == 0)
+        r = srv_bank_loads_new(&daemon->bank_loads, daemon);
     if (r == 0)
         r = srv_jobs_new(&daemon->jobs, daemon, err);
+    if (r == 0)
+        srv_banks_settle(daemon->banks);
     if (r == 0)
         r = srv_jobs_start(daemon->jobs);
     if (r < 0)
@@ -176,9 +191,13 @@ static int run(struct srv_daemon *daemon, struct els_error *err)
     atomic_store(&daemon->draining, true);
     if (daemon->jobs)
         srv_jobs_drain(daemon->jobs, LAST_STEP_MS);
+    if (daemon->bank_loads)
+        srv_bank_loads_drain(daemon->bank_loads);
     http = srv_http_stop(http, FINISH_MS);
     daemon->jobs = srv_jobs_free(daemon->jobs);
+    daemon->bank_loads = srv_bank_loads_free(daemon->bank_loads);
     daemon->banks = srv_banks_free(daemon->banks);
+    daemon->bank_memory = srv_bank_memory_free(daemon->bank_memory);
     if (r == 0)
         srv_log(daemon->log, SRV_INFO, "stopped", NULL);
     return r;

@@ -10,6 +10,8 @@
 struct els_pool;
 struct srv_accounts;
 struct srv_apikeys;
+struct srv_bank_loads;
+struct srv_bank_memory;
 struct srv_banks;
 struct srv_config;
 struct srv_jobs;
@@ -23,7 +25,9 @@ struct srv_daemon {
     struct srv_accounts *accounts;   /* account.h; any thread */
     struct srv_payer *self;          /* pays for what the daemon itself needs: banks, what it finds at start */
     struct srv_apikeys *apikeys;     /* apikeys.h; any thread. NULL: nobody needs a key */
+    struct srv_bank_memory *bank_memory; /* bank_memory.h; any thread */
     struct srv_banks *banks;         /* banks.h; any thread */
+    struct srv_bank_loads *bank_loads; /* bank_loads.h; any thread */
     struct srv_jobs *jobs;           /* jobs.h; any thread */
     struct srv_metrics *metrics;     /* metrics.h; any thread */
     int argc; /* the command line, for reading the settings again */

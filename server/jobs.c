@@ -241,6 +241,7 @@ static int restore(struct srv_jobs *jobs, const struct srv_record *record, struc
     json_t *body = srv_json_stored(record->params);
     struct srv_params_source source = {.kind = srv_kind_find(record->kind), .banks = jobs->daemon->banks,
                                        .store = jobs->store, .owner = record->owner,
+                                       .bank_sha256 = record->bank_sha256,
                                        .limits = srv_limits_widest(), .body = body};
     struct els_safetensors *tensors = NULL;
     struct srv_params *params = NULL;

@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #include "account.h"
-#include "banks.h"
+#include "bank_loads.h"
 #include "clock.h"
 #include "daemon.h"
 #include "engine.h"
@@ -285,6 +285,27 @@ static int write_busy(const struct page *page, const struct metric *m)
     return sample(page, m, page->jobs.workers_busy);
 }
 
+static int write_bank_loads(const struct page *page, const struct metric *m)
+{
+    static const char *const words[] = {"loaded", "failed", NULL};
+
+    return write_words(page, m, "outcome", words, SRV_BANK_LOADS_DONE);
+}
+
+static int write_bank_counts(const struct page *page, const struct metric *m)
+{
+    struct srv_bank_counts n;
+    int status;
+
+    if (!page->ready)
+        return 0;
+    n = srv_bank_loads_counts(page->daemon);
+    status = labelled(page, m, "origin", "configuration", (uint64_t)n.configured);
+    if (status == 0)
+        status = labelled(page, m, "origin", "loaded", (uint64_t)n.loaded);
+    return status < 0 ? status : labelled(page, m, "origin", "unloaded", (uint64_t)n.unloaded);
+}
+
 static int write_banks(const struct page *page, const struct metric *m)
 {
     struct els_bank *bank;
@@ -385,6 +406,9 @@ static const struct metric table[] = {
     {"els_reloads_total", "counter", "SIGHUPs, by whether what they brought is in use.",
      write_reloads, 0},
     {"els_log_dropped_total", "counter", "Lines of the log that standard error did not take.", write_dropped, 0},
+    {"els_banks", "gauge", "Banks in memory, by where they come from; unloaded: no longer offered, still used by jobs.",
+     write_bank_counts, 0},
+    {"els_bank_loads_total", "counter", "Loads of banks over HTTP, by how they ended.", write_bank_loads, 0},
     {"els_bank_bytes", "gauge", "Memory of a served bank's images.", write_banks, 0},
     {"els_memory_bytes", "gauge", "Memory charged to clients and banks, by what it is for.", write_account, SRV_MEMORY},
     {"els_memory_peak_bytes", "gauge", "The most memory that was charged at once.", write_account_most, SRV_MEMORY},

@@ -35,6 +35,9 @@ enum srv_counter {
     /* SIGHUP */
     SRV_RELOADS_DONE,
     SRV_RELOADS_FAILED,
+    /* banks over HTTP */
+    SRV_BANK_LOADS_DONE,
+    SRV_BANK_LOADS_FAILED,
     SRV_COUNTER_COUNT,
 };
 

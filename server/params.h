@@ -66,6 +66,7 @@ struct srv_params_source {
     struct srv_banks *banks;
     struct srv_store *store; /* for scales that were saved under a name; NULL: there are none */
     const char *owner;       /* whose names these are; with a store */
+    const char *bank_sha256; /* of the bank that a stored job was accepted for; NULL: of a new one */
     struct srv_limits limits;
     const json_t *body;                    /* borrowed */
     const struct els_safetensors *tensors; /* beside the JSON: the request's, or those that the store kept */

@@ -219,7 +219,9 @@ static int read_bank(struct srv_reading *r, const struct srv_field *f, const jso
     bool given = json_object_get(r->source->body, f->name) != NULL;
 
     if (!given || json_is_string(value))
-        bank = srv_banks_get(r->source->banks, given ? json_string_value(value) : NULL);
+        bank = r->source->bank_sha256 && given
+                   ? srv_banks_get_exact(r->source->banks, json_string_value(value), r->source->bank_sha256)
+                   : srv_banks_get(r->source->banks, given ? json_string_value(value) : NULL);
     if (!bank)
         return srv_fault(r->faults, "/bank", "bank is %s; the loaded banks are: %s.",
                          srv_value_text(value, text),

@@ -4,7 +4,8 @@
  * thread, while all others work on.
  *
  * Everything new is made first, beside the old; only then is it swapped in, and that cannot fail.
- * So a broken file changes nothing. Jobs hold references to their banks: what was accepted runs to
+ * So a broken file changes nothing. A bank's file that is as it was is not read again. Banks that were loaded over HTTP
+ * stay, unless the configuration now has a bank of that name. Jobs hold references to their banks: what was accepted runs to
  * its end with the bank that it was accepted for.
  *
  * Whether keys are needed at all is fixed at the start: a slip in a file must not open the daemon
@@ -13,7 +14,7 @@
 #include "reload.h"
 
 #include "apikeys.h"
-#include "banks.h"
+#include "bank_loads.h"
 #include "config.h"
 #include "log.h"
 #include "metrics.h"
@@ -33,14 +34,15 @@ static int reload(struct srv_daemon *daemon, struct srv_config *config, struct e
     int exit_now, r = srv_config_load(config, daemon->argc, daemon->argv, &exit_now, err);
 
     if (r == 0)
-        r = srv_banks_new(&banks, config, err);
+        r = srv_banks_new(&banks, config, daemon->bank_memory, daemon->self, daemon->banks, err);
     if (r == 0 && daemon->apikeys)
         r = srv_apikeys_reload(daemon->apikeys, daemon->config->keys_file, err);
     if (r < 0) {
         srv_banks_free(banks);
         return r;
     }
-    srv_banks_replace(daemon->banks, banks);
+    srv_banks_replace(daemon->banks, banks, daemon->log);
+    srv_bank_loads_reloaded(daemon->bank_loads);
     srv_log_set(daemon->log, config->log_level, config->log_format);
     name_others(daemon, config);
     return 0;

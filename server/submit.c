@@ -331,8 +331,7 @@ static void post(struct srv_request *req, struct srv_response *res, const struct
         free_waiting(w); /* else the request frees it */
 }
 
-/* `Prefer: wait`, within what the server allows; else `otherwise`. */
-static int patience(const struct srv_request *req, int otherwise)
+int srv_patience(const struct srv_request *req, int otherwise)
 {
     int64_t most = srv_request_daemon(req)->config->sync_timeout;
     int wish = srv_request_prefer_wait(req);
@@ -347,10 +346,10 @@ void srv_post_and_wait(struct srv_request *req, struct srv_response *res, const 
     const char *type = srv_request_accepts(req, res, srv_results_types);
 
     if (type)
-        post(req, res, kind, patience(req, (int)srv_request_daemon(req)->config->sync_timeout), type);
+        post(req, res, kind, srv_patience(req, (int)srv_request_daemon(req)->config->sync_timeout), type);
 }
 
 void srv_post_job(struct srv_request *req, struct srv_response *res, const struct srv_kind *kind)
 {
-    post(req, res, kind, patience(req, 0), NULL);
+    post(req, res, kind, srv_patience(req, 0), NULL);
 }

@@ -17,5 +17,7 @@
 void srv_post_and_wait(struct srv_request *req, struct srv_response *res, const struct srv_kind *kind);
 /* Makes a job and answers 202 at once, or waits as `Prefer: wait` says. Always JSON. */
 void srv_post_job(struct srv_request *req, struct srv_response *res, const struct srv_kind *kind);
+/* Seconds of `Prefer: wait`, sync_timeout at most; `otherwise` where the client says nothing. */
+int srv_patience(const struct srv_request *req, int otherwise);
 
 #endif

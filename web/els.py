@@ -453,6 +453,28 @@ class Client:
     def banks(self) -> List[Json]:
         return list(self.call("GET", "/v1/banks")["banks"])
 
+    def load_bank(self, name: str, file: Optional[str] = None, *, builtin: Optional[str] = None,
+                  replace: bool = False) -> Json:
+        """Loads a bank from a file in the daemon's bank_dir (by default {name}.safetensors), or a built-in one, and
+        waits for it. Needs an API key with the right `banks`, where there are keys."""
+        path = f"/v1/banks/{urllib.parse.quote(name, safe='')}"
+        body: Json = {k: v for k, v in (("file", file), ("builtin", builtin)) if v is not None}
+        answer = self.call("POST", path, {**body, "replace": replace})
+        while answer.get("status") in ("waiting", "loading"):
+            time.sleep(0.5)
+            answer = self.call("GET", path + "/load")
+        if answer.get("status") == "failed":
+            raise Problem(answer["error"]["status"], answer["error"])
+        return self.call("GET", path) if answer.get("status") == "loaded" else answer
+
+    def unload_bank(self, name: str) -> Json:
+        """No longer offers a loaded bank; jobs that use it go on."""
+        return self.call("DELETE", f"/v1/banks/{urllib.parse.quote(name, safe='')}")
+
+    def available_banks(self) -> List[Json]:
+        """The files that load_bank() may name: {"file", "bytes", "modified"}."""
+        return list(self.call("GET", "/v1/banks?available=true")["available"])
+
     def bank_image(self, bank: str, index: int, zoom: int = 1) -> bytes:
         """A training image as a PNG."""
         return self.get(f"/v1/banks/{urllib.parse.quote(bank, safe='')}/images/{index}?zoom={zoom}")

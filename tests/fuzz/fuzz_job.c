@@ -18,7 +18,7 @@ static void setup(void)
     struct srv_config config = {.banks = &bank, .num_banks = 1};
 
     if (!banks)
-        FUZZ_CHECK(srv_banks_new(&banks, &config, NULL) == 0);
+        FUZZ_CHECK(srv_banks_new(&banks, &config, NULL, NULL, NULL, NULL) == 0);
 }
 
 static struct srv_params *read_params(const struct srv_kind *kind, json_t *body,

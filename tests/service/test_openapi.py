@@ -37,8 +37,8 @@ def test_every_post_and_put_has_an_example():
 
 
 @pytest.mark.parametrize("method, path, operation, body", EXAMPLES, ids=[f"{m} {p}" for m, p, _, _ in EXAMPLES])
-def test_an_example_is_answered_as_described(start, method, path, operation, body):
-    elsd = start()
+def test_an_example_is_answered_as_described(start, tmp_path, method, path, operation, body):
+    elsd = start("--bank-dir", tmp_path)
     answer = requests.request(method, elsd.url + path.replace("{name}", "my-network"), json=body, timeout=PATIENCE)
     assert answer.status_code in (200, 201, 202), answer.text
     assert str(answer.status_code) in operation["responses"]

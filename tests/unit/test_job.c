@@ -19,7 +19,7 @@ static struct srv_job *make(struct srv_banks **banks)
     struct srv_faults faults;
     struct els_error err = {0};
 
-    ck_assert_msg(srv_banks_new(banks, &config, &err) == 0, "%s", err.message);
+    ck_assert_msg(srv_banks_new(banks, &config, NULL, NULL, NULL, &err) == 0, "%s", err.message);
     source.banks = *banks;
     ck_assert_msg(srv_params_new(&params, &source, &faults) == 0, "%s", faults.fault[0].detail);
     ck_assert_int_eq(srv_job_new(&job, params, "ann", "192.0.2.1"), 0);

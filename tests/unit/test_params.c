@@ -23,7 +23,7 @@ static void setup(void)
     struct srv_config config = {.banks = list, .num_banks = 2};
     struct els_error err = {0};
 
-    if (!banks && srv_banks_new(&banks, &config, &err) < 0)
+    if (!banks && srv_banks_new(&banks, &config, NULL, NULL, NULL, &err) < 0)
         ck_abort_msg("%s", err.message);
 }
 
