@@ -365,6 +365,9 @@ static int open_store(struct srv_jobs *jobs, struct els_error *err)
         return status;
     srv_store_limit(jobs->store, &(struct srv_store_limits){config->retention_bytes, config->queue_bytes});
     srv_store_on_damage(jobs->store, log_damage, log);
+    status = srv_store_charge(jobs->store, jobs->daemon->accounts, err);
+    if (status < 0)
+        return status;
     if (*config->state_dir)
         srv_log(log, SRV_INFO, "store_opened", "where", config->state_dir, NULL);
     else

@@ -112,6 +112,8 @@ static const char *const statement_text[SQL_COUNT] = {
                    " UNION ALL SELECT coalesce(sum(iif(typeof(inputs)='integer' AND inputs BETWEEN 0 AND "
                    SRV_DB_MOST_COST ", inputs, 0)), 0) FROM jobs WHERE status IN (0,1)"
                    " UNION ALL SELECT count(*) FROM gone",
+    [SQL_OWNER_TOTALS] = "SELECT owner, coalesce(sum(iif(typeof(bytes)='integer' AND bytes BETWEEN 0 AND " SRV_DB_MOST_COST
+                         ", bytes, 0)), 0) FROM jobs WHERE finished>0 GROUP BY owner",
     /* Neither unfinished nor ended: such a row is damaged, and would stay for ever. */
     [SQL_STRAY] = "UPDATE jobs SET finished=?1 WHERE status NOT IN (0,1) AND"
                   " NOT (typeof(finished)='integer' AND finished>0)",
@@ -422,6 +424,7 @@ struct srv_store *srv_store_close(struct srv_store *store)
 {
     if (!store)
         return NULL;
+    srv_db_free_owners(store);
     disconnect(&store->own_reader);
     disconnect(&store->writer); /* the last connection folds the WAL into the database */
     if (store->lock_fd >= 0)

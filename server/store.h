@@ -16,6 +16,7 @@
 
 #include <stdbool.h>
 
+#include "account.h"
 #include "mem.h"
 #include "record.h"
 
@@ -38,6 +39,11 @@ struct srv_store_limits {
     int64_t results, inputs;
 };
 void srv_store_limit(struct srv_store *store, const struct srv_store_limits *limits);
+
+/* From now on results are charged to their owners, what is there already without a limit: as memory without a state_dir,
+ * else as disk. When a charge is refused, the oldest results go, as for want of room; ELS_ELIMIT from srv_store_finish,
+ * with the limit as its field: not even that helped. 0 or ELS_ENOMEM and the like. Before any thread uses the store. */
+int srv_store_charge(struct srv_store *store, struct srv_accounts *accounts, struct els_error *err);
 
 struct srv_store_usage {
     int64_t results, inputs; /* bytes, counted as the limits are */

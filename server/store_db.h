@@ -32,6 +32,7 @@ enum srv_statement {
     SQL_BURY,
     SQL_OLDEST_ENDED,
     SQL_TOTALS,
+    SQL_OWNER_TOTALS,
     SQL_STRAY,
     SQL_FORGET_OLD,
     SQL_FORGET_MANY,
@@ -74,6 +75,9 @@ struct srv_store {
     atomic_llong results, inputs, expired;
     atomic_llong most_results, most_inputs; /* the limits */
     int64_t gone; /* tombstones; under the writer's lock */
+    /* Who is charged for results (store_owners.c); under the writer's lock. */
+    struct srv_accounts *accounts; /* or NULL: nobody */
+    struct srv_store_owner *owners;
 
     pthread_mutex_t damage_lock; /* guards what follows */
     void (*damaged)(void *user, const char *id, const char *why);
@@ -155,6 +159,12 @@ int64_t srv_cost_of_job(size_t texts);
 int64_t srv_cost_column(sqlite3_stmt *s, int i);
 /* Establishes the totals. At open. */
 int srv_db_count_totals(struct srv_store *store, struct els_error *err);
+/* Charges so much more (or less) to an owner of results. `forced`: without a limit. 0, or ELS_ELIMIT. */
+int srv_db_charge_owner(struct srv_store *store, const char *owner, int64_t bytes, bool forced, struct els_error *err);
+void srv_db_free_owners(struct srv_store *store);
+/* Removes the oldest ended jobs, about `bytes` of them, in one bounded transaction. Returns how many went, or a negative
+ * status. With the writer's lock. */
+int srv_db_remove_oldest(struct srv_store *store, int64_t bytes, int64_t now, struct els_error *err);
 /*
  * Takes the writer's lock when `bytes` more of results fit; for that removes the oldest ended jobs, in bounded
  * transactions, between which others have their turn. On failure the lock is not held.

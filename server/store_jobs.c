@@ -272,6 +272,7 @@ struct ending {
     int64_t sequence;
     int64_t params; /* bytes */
     int64_t inputs; /* what it has cost until now */
+    char owner[SRV_OWNER_SIZE];
 };
 
 static int find_ending(struct srv_db *db, const char *id, struct ending *out, struct els_error *err)
@@ -283,8 +284,10 @@ static int find_ending(struct srv_db *db, const char *id, struct ending *out, st
         return ELS_EIO;
     bind_text(s, 1, id);
     rc = sqlite3_step(s);
-    if (rc == SQLITE_ROW)
-        *out = (struct ending){sqlite3_column_int64(s, 0), srv_cost_column(s, 1), srv_cost_column(s, 2)};
+    if (rc == SQLITE_ROW) {
+        *out = (struct ending){sqlite3_column_int64(s, 0), srv_cost_column(s, 1), srv_cost_column(s, 2), ""};
+        copy_column(s, 4, out->owner, sizeof(out->owner));
+    }
     if (rc == SQLITE_ROW && sqlite3_column_int64(s, 3) > 0)
         rc = SQLITE_DONE; /* it has ended already */
     srv_db_done(s);
@@ -321,6 +324,23 @@ static int find_unlocked(struct srv_db *db, const char *id, struct ending *out, 
     return status;
 }
 
+/* Only a success can be refused: that a job has ended in another way has to be kept. */
+static int charge(struct srv_store *store, const char *owner, int64_t cost, const struct srv_outcome *o,
+                  struct els_error *err)
+{
+    int status, went = 1;
+
+    while ((status = srv_db_charge_owner(store, owner, cost, o->status != SRV_SUCCEEDED, err)) == ELS_ELIMIT && went > 0) {
+        went = srv_db_remove_oldest(store, cost, o->finished, err);
+        if (went > 0) {
+            srv_db_unlock(&store->writer);
+            srv_db_give_way(&store->writer);
+            srv_db_lock(&store->writer);
+        }
+    }
+    return went < 0 ? went : status;
+}
+
 int srv_store_finish(struct srv_store *store, const char *id, const struct srv_outcome *o, struct els_error *err)
 {
     struct els_buffer digests = ELS_BUFFER_INIT(SIZE_MAX);
@@ -337,7 +357,12 @@ int srv_store_finish(struct srv_store *store, const char *id, const struct srv_o
         status = srv_db_make_room(store, cost, o->finished, err);
     }
     if (status == 0) {
-        status = store_outcome(db, id, &job, o, cost, digests.data, err);
+        status = charge(store, job.owner, cost, o, err);
+        if (status == 0) {
+            status = store_outcome(db, id, &job, o, cost, digests.data, err);
+            if (status != 0)
+                srv_db_charge_owner(store, job.owner, -cost, false, NULL);
+        }
         if (status == 0) {
             atomic_fetch_sub(&store->inputs, job.inputs);
             atomic_fetch_add(&store->results, cost);
@@ -516,6 +541,7 @@ int srv_store_condemn(struct srv_store *store, int64_t sequence, int64_t now, co
     }
     status = srv_db_end(db, status, err);
     if (status == 0) {
+        srv_db_charge_owner(store, owner, cost, true, NULL);
         atomic_fetch_sub(&store->inputs, inputs);
         atomic_fetch_add(&store->results, cost);
     }

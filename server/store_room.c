@@ -124,11 +124,6 @@ static bool is_above(const atomic_llong *limit, int64_t bytes)
     return most > 0 && bytes > most;
 }
 
-static bool fits(const struct srv_store *store, int64_t bytes)
-{
-    return !is_above(&store->most_results, atomic_load(&store->results) + bytes);
-}
-
 int srv_store_has_room(struct srv_store *store, size_t bytes, struct els_error *err)
 {
     int64_t cost = bytes < (size_t)1 << 40 ? srv_cost_of_job(bytes) : INT64_MAX / 2;
@@ -207,9 +202,17 @@ static int oldest(struct srv_db *db, struct going out[GO_TOGETHER], struct els_e
     return status;
 }
 
+/* Bytes that have to go before so many more fit. */
+static int64_t lacking(const struct srv_store *store, int64_t bytes)
+{
+    int64_t most = atomic_load(&store->most_results), all = atomic_load(&store->results) + bytes;
+
+    return most > 0 && all > most ? all - most : 0;
+}
+
 /*
- * Removes some of the oldest ended jobs in one transaction: those that finished before `before`, and others until `bytes`
- * more fit. Returns how many went, or a negative status. With the writer's lock.
+ * Removes some of the oldest ended jobs in one transaction: those that finished before `before`, and others until
+ * `bytes` are free. Returns how many went, or a negative status. With the writer's lock.
  */
 static int remove_some(struct srv_store *store, int64_t before, int64_t bytes, int64_t now, struct els_error *err)
 {
@@ -220,11 +223,10 @@ static int remove_some(struct srv_store *store, int64_t before, int64_t bytes, i
 
     if (n <= 0)
         return n;
-    if (jobs[0].finished >= before && fits(store, bytes))
+    if (jobs[0].finished >= before && bytes <= 0)
         return 0;
     status = srv_db_execute(db, SQL_BEGIN, err);
-    while (status == 0 && went < n && freed < GO_BYTES &&
-           (jobs[went].finished < before || !fits(store, bytes - freed))) {
+    while (status == 0 && went < n && freed < GO_BYTES && (jobs[went].finished < before || freed < bytes)) {
         status = remove_row(db, &jobs[went], now, err);
         freed += jobs[went].bytes;
         went++;
@@ -232,10 +234,17 @@ static int remove_some(struct srv_store *store, int64_t before, int64_t bytes, i
     status = srv_db_end(db, status, err);
     if (status != 0)
         return status < 0 ? status : ELS_EIO;
+    for (int i = 0; i < went; i++)
+        srv_db_charge_owner(store, jobs[i].owner, -jobs[i].bytes, false, NULL);
     atomic_fetch_sub(&store->results, freed);
     atomic_fetch_add(&store->expired, went);
     store->gone += went;
     return went;
+}
+
+int srv_db_remove_oldest(struct srv_store *store, int64_t bytes, int64_t now, struct els_error *err)
+{
+    return remove_some(store, INT64_MIN, bytes, now, err);
 }
 
 int srv_db_make_room(struct srv_store *store, int64_t bytes, int64_t now, struct els_error *err)
@@ -248,8 +257,8 @@ int srv_db_make_room(struct srv_store *store, int64_t bytes, int64_t now, struct
                         "The result takes %lld bytes in the store; retention_bytes is %lld for all results.",
                         (long long)bytes, (long long)atomic_load(&store->most_results));
     srv_db_lock(db);
-    while (!fits(store, bytes)) {
-        went = remove_some(store, INT64_MIN, bytes, now, err);
+    while (lacking(store, bytes) > 0) {
+        went = srv_db_remove_oldest(store, lacking(store, bytes), now, err);
         if (went == 0) /* nothing has ended: what is left of the total is that of damaged rows */
             break;
         srv_db_unlock(db);
@@ -301,6 +310,8 @@ int srv_store_remove(struct srv_store *store, const char *id, const char *asker,
     if (status == 0) {
         atomic_fetch_sub(job.finished > 0 ? &store->results : &store->inputs,
                          job.finished > 0 ? job.bytes : job.inputs);
+        if (job.finished > 0)
+            srv_db_charge_owner(store, job.owner, -job.bytes, false, NULL);
         store->gone++;
     }
     srv_db_unlock(db);
@@ -374,7 +385,7 @@ int srv_store_tidy(struct srv_store *store, int64_t now, int64_t seconds, struct
     int more[3] = {0};
 
     srv_db_lock(db);
-    more[0] = remove_some(store, now - seconds * 1000, 0, now, err);
+    more[0] = remove_some(store, now - seconds * 1000, lacking(store, 0), now, err);
     if (more[0] >= 0)
         more[1] = forget_tombstones(store, now, err);
     srv_db_unlock(db);

@@ -229,6 +229,56 @@ START_TEST(test_inputs_evict_nothing)
 }
 END_TEST
 
+/* Results are charged to their owners, as much as they are counted; a refused charge makes the oldest go. */
+static void charge(const char *where, enum srv_charge_class class)
+{
+    enum { LIMIT = 200000 };
+    const struct srv_account_limits limits = {
+        .bytes = {LIMIT, LIMIT}, .percent_per_key = 50, .percent_per_address = 50};
+    struct srv_accounts *accounts = NULL;
+    struct srv_account_totals totals;
+    struct srv_store *store;
+    struct els_error err = {0};
+    struct srv_record last = job(29);
+
+    ck_assert_int_eq(srv_accounts_new(&accounts, &limits), 0);
+    store = open_store(where);
+    ck_assert_int_eq(srv_store_charge(store, accounts, &err), 0);
+    for (int i = 0; i < 30; i++) {
+        accept(store, i, NULL, 0);
+        finish(store, i);
+        srv_accounts_totals(accounts, &totals);
+        ck_assert_int_eq(totals.held[class], srv_store_usage(store).results);
+        ck_assert_int_le(totals.held[class], LIMIT);
+        ck_assert_int_eq(status_of(store, i), 0);
+    }
+    ck_assert_int_eq(status_of(store, 0), SRV_STORE_GONE);
+    ck_assert_int_eq(srv_store_remove(store, last.id, NULL, 5, NULL), 0);
+    srv_accounts_totals(accounts, &totals);
+    ck_assert_int_eq(totals.held[class], srv_store_usage(store).results);
+    srv_store_close(store);
+    if (*where) { /* the next process is charged for what it finds */
+        store = open_store(where);
+        ck_assert_int_eq(srv_store_charge(store, accounts, &err), 0);
+        ck_assert_int_gt(srv_store_usage(store).results, 0);
+        srv_accounts_totals(accounts, &totals);
+        ck_assert_int_eq(totals.held[class], srv_store_usage(store).results);
+        srv_store_close(store);
+    }
+    srv_accounts_totals(accounts, &totals);
+    ck_assert_int_eq(totals.held[class], 0);
+    srv_accounts_free(accounts);
+}
+
+START_TEST(test_results_are_charged)
+{
+    charge("", SRV_CHARGE_STORED);
+    scratch_make_in_memory();
+    charge(folder, SRV_CHARGE_DISK_RESULTS);
+    scratch_remove();
+}
+END_TEST
+
 /* ---- how much one call does ---- */
 
 /* Rows that a call steps through, and full scans, over all statements of the writer. */
@@ -384,5 +434,5 @@ START_TEST(test_tombstones_are_bounded)
 END_TEST
 
 UNIT_MAIN("store_room", test_totals_are_kept, test_the_limit_holds_at_all_times,
-          test_a_result_beyond_the_limit_is_refused, test_inputs_evict_nothing, test_the_number_of_jobs_costs_nothing,
+          test_a_result_beyond_the_limit_is_refused, test_inputs_evict_nothing, test_results_are_charged, test_the_number_of_jobs_costs_nothing,
           test_removals_are_bounded, test_disk_is_given_back, test_tombstones_are_bounded)
