@@ -20,7 +20,7 @@
 #include "store_db.h"
 
 enum {
-    GO_TOGETHER = 64,      /* jobs in one transaction */
+    GO_TOGETHER = 32,      /* jobs in one transaction */
     GO_BYTES = 16 << 20,   /* the last one of a transaction may be larger */
     KEEP_TOMBSTONES_MS = 7 * 24 * 3600 * 1000,
     KEEP_TOMBSTONES = 100000,

@@ -363,7 +363,7 @@ START_TEST(test_removals_are_bounded)
     for (int pieces = 1; srv_store_tidy(store, 5000, 3600, NULL) == 1; pieces++) {
         int64_t changes = sqlite3_total_changes64(store->writer.handle);
 
-        ck_assert_int_le(changes - before, 2 * 64); /* a job and its tombstone */
+        ck_assert_int_le(changes - before, 2 * 32); /* a job and its tombstone */
         ck_assert_int_le(pieces, JOBS);
         before = changes;
     }
