@@ -22,6 +22,7 @@ enum {
     MAX_VALUES = 100000, /* some 10,000 tensors; bounds the JSON objects made for a header */
 };
 
+static const struct els_json_limits LIMITS = {.depth = MAX_DEPTH, .values = MAX_VALUES, .string = MAX_HEADER};
 static const char METADATA[] = "__metadata__";
 static const enum els_dtype DTYPES[] = {ELS_U8, ELS_I32, ELS_I64, ELS_F32, ELS_F64};
 
@@ -187,9 +188,8 @@ static int parse_entries(struct els_safetensors *st, struct entry *entries, cons
 static int build(struct els_safetensors *st, const uint8_t *b, size_t header, size_t size,
                  struct els_error *err)
 {
-    const struct els_json_limits limits = {.depth = MAX_DEPTH, .values = MAX_VALUES, .string = MAX_HEADER};
     _cleanup_(els_freep) struct entry *entries = NULL;
-    int r = els_json_parse(&st->header, (const char *)b + 8, header, &limits, "safetensors", err);
+    int r = els_json_parse(&st->header, (const char *)b + 8, header, &LIMITS, "safetensors", err);
     size_t n;
 
     if (r < 0)
@@ -202,19 +202,40 @@ static int build(struct els_safetensors *st, const uint8_t *b, size_t header, si
     return parse_entries(st, entries, b + 8 + header, size - 8 - header, err);
 }
 
+/* The first 8 bytes. */
+static uint64_t header_length(const uint8_t *b)
+{
+    uint64_t length = 0;
+
+    for (int i = 0; i < 8; i++)
+        length |= (uint64_t)b[i] << 8 * i;
+    return length;
+}
+
+size_t els_safetensors_memory(const void *bytes, size_t size)
+{
+    struct els_json_size measured;
+    uint64_t header = size < 8 ? 0 : header_length(bytes);
+
+    if (header == 0 || header > MAX_HEADER || header > size - 8 ||
+        els_json_measure(&measured, (const char *)bytes + 8, (size_t)header, &LIMITS, NULL, NULL) < 0)
+        return sizeof(struct els_safetensors);
+    return sizeof(struct els_safetensors) + els_json_memory(&measured) +
+           measured.containers * (sizeof(struct entry) + sizeof(struct els_named_tensor));
+}
+
 int els_safetensors_parse(struct els_safetensors **out, const void *bytes, size_t size,
                           struct els_error *err)
 {
     const uint8_t *b = bytes;
     struct els_safetensors *st;
-    uint64_t header = 0;
+    uint64_t header;
     int r;
 
     if (size < 8)
         return els_fail(err, ELS_EFORMAT, "safetensors", "a safetensors file has at least 8 bytes, not %zu",
                         size);
-    for (int i = 0; i < 8; i++)
-        header |= (uint64_t)b[i] << 8 * i;
+    header = header_length(b);
     if (header > MAX_HEADER)
         return els_fail(err, ELS_ELIMIT, "safetensors",
                         "the safetensors header claims %" PRIu64 " bytes; at most %d are read", header,

@@ -33,6 +33,8 @@ struct els_named_tensor {
 /* *out views `bytes`, which must outlive it. On failure *out is untouched. */
 int els_safetensors_parse(struct els_safetensors **out, const void *bytes, size_t size,
                           struct els_error *err);
+/* The most bytes that els_safetensors_parse will allocate for these; few for what it refuses. */
+size_t els_safetensors_memory(const void *bytes, size_t size);
 /* Frees; NULL is fine. Returns NULL. */
 struct els_safetensors *els_safetensors_free(struct els_safetensors *st);
 

@@ -462,6 +462,7 @@ static void run_handler(struct srv_request *req)
     srv_response_deinit(res);
     srv_response_init(res, req);
     req->match.route->handle(req, res);
+    srv_charge_give(&req->json); /* the handler's trees are gone */
 }
 
 /* Which lane: what the route says, and whether a picture is to be made larger. */

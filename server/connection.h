@@ -21,6 +21,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "account.h"
 #include "apikeys.h"
 #include "config.h"
 #include "daemon.h"
@@ -124,6 +125,7 @@ struct srv_request {
     bool discard;    /* the answer is known already: the body is not kept */
     size_t received; /* bytes of the body, kept or not */
     struct els_buffer body;
+    struct srv_charge json; /* for the trees that the handler makes while it runs */
 
     struct srv_response res;
     void *state; /* of a parked handler */

@@ -74,9 +74,15 @@ const void *srv_request_body(const struct srv_request *req, size_t *size);
  * sent. */
 const char *srv_request_content_type(const struct srv_request *req);
 /* The body as a JSON object (an empty body is {}). A new reference, or NULL and the problem is in
- * `res`: 400 not JSON, duplicate keys, deeper than 64 levels, a number that overflows; 415; 422 not
- * an object. */
-json_t *srv_request_json(const struct srv_request *req, struct srv_response *res);
+ * `res`: 400 not JSON, duplicate keys, deeper than 64 levels, a number that overflows; 413 larger
+ * than json_body.h allows; 413, 429 or 503 its memory cannot be charged; 415; 422 not an object. The
+ * charge is given back when the handler has run, so the tree must not outlive that. */
+json_t *srv_request_json(struct srv_request *req, struct srv_response *res);
+/* The same for a text that came inside the body, and is named `where` in what is answered. */
+json_t *srv_request_json_text(struct srv_request *req, struct srv_response *res, const char *text, size_t size,
+                              const char *where);
+/* Charges memory for what a handler parses by itself, until it has run. False: the answer is in `res`. */
+bool srv_request_charge_json(struct srv_request *req, struct srv_response *res, size_t bytes);
 /* The best of `offers` (NULL-terminated media types, the server's favourite first) for the Accept
  * header, by RFC 9110 (q-values, wildcards); NULL and a 406 in `res` when none is acceptable. */
 const char *srv_request_accepts(const struct srv_request *req, struct srv_response *res,

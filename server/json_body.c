@@ -82,7 +82,16 @@ static bool find_nul(const json_t *json, char *pointer, size_t size)
     return false;
 }
 
-json_t *srv_json_parse(const void *bytes, size_t size, struct srv_json_error *error)
+bool srv_json_charge(const struct srv_json_bill *bill, size_t bytes, struct srv_refusal *why)
+{
+    struct srv_charge *charge = bill->charge;
+
+    if (charge->payer)
+        return srv_charge_resize(charge, charge->bytes + (int64_t)bytes, why) == 0;
+    return srv_charge_take(charge, bill->payer, SRV_CHARGE_JSON, (int64_t)bytes, why) == 0;
+}
+
+json_t *srv_json_parse(const void *bytes, size_t size, const struct srv_json_bill *bill, struct srv_json_error *error)
 {
     const struct els_json_limits limits = {SRV_JSON_MAX_DEPTH, SRV_JSON_MAX_VALUES, SRV_JSON_MAX_STRING};
     const char *text = bytes;
@@ -92,6 +101,7 @@ json_t *srv_json_parse(const void *bytes, size_t size, struct srv_json_error *er
     json_t *json;
 
     error->pointer[0] = '\0';
+    error->refused = false;
     if (is_blank(text, size)) {
         json = json_object();
         return json ? json : fail(error, 500, "out_of_memory", "The daemon is out of memory.");
@@ -105,6 +115,11 @@ json_t *srv_json_parse(const void *bytes, size_t size, struct srv_json_error *er
     default:
         return fail(error, 413, "json_too_large",
                     "The body is not read: %s. Large tensors travel in a safetensors body.", err.message);
+    }
+    /* Twice: a handler makes of it what it understood, which is no larger. */
+    if (bill && !srv_json_charge(bill, 2 * els_json_memory(&measured), &error->why)) {
+        error->refused = true;
+        return fail(error, error->why.status, error->why.code, "%s", error->why.detail);
     }
     json =
         json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &reason);

@@ -157,11 +157,60 @@ const char *srv_request_content_type(const struct srv_request *req)
     return req->content_type;
 }
 
-json_t *srv_request_json(const struct srv_request *req, struct srv_response *res)
+/* The bill of this request; the caller unrefs its payer, which is NULL where nobody keeps accounts. False: memory is
+ * out, and the answer is in `res`. */
+static bool make_bill(struct srv_request *req, struct srv_response *res, struct srv_json_bill *out)
 {
+    struct srv_accounts *accounts = req->http->daemon->accounts;
+
+    *out = (struct srv_json_bill){NULL, &req->json};
+    if (accounts)
+        out->payer = srv_payer_new(accounts, srv_request_key(req), srv_request_peer(req));
+    if (accounts && !out->payer)
+        srv_problem(res, 500, "out_of_memory", "Memory is out.");
+    return !accounts || out->payer;
+}
+
+bool srv_request_charge_json(struct srv_request *req, struct srv_response *res, size_t bytes)
+{
+    struct srv_json_bill bill;
+    struct srv_refusal why;
+    bool paid;
+
+    if (!make_bill(req, res, &bill))
+        return false;
+    paid = !bill.payer || srv_json_charge(&bill, bytes, &why);
+    srv_payer_unref(bill.payer);
+    if (!paid)
+        srv_problem_refused(res, &why);
+    return paid;
+}
+
+/* `where` "": the body itself. */
+static json_t *parse(struct srv_request *req, struct srv_response *res, const void *text, size_t size,
+                     const char *where)
+{
+    struct srv_json_bill bill;
     struct srv_json_error error;
     json_t *json;
 
+    if (!make_bill(req, res, &bill))
+        return NULL;
+    json = srv_json_parse(text, size, bill.payer ? &bill : NULL, &error);
+    srv_payer_unref(bill.payer);
+    if (!json && error.refused)
+        srv_problem_refused(res, &error.why);
+    else if (!json && *where)
+        srv_problem(res, error.status, error.code, "%s: %s", where, error.detail);
+    else if (!json && error.status == 422)
+        srv_problem_invalid(res, error.pointer, "%s", error.detail);
+    else if (!json)
+        srv_problem(res, error.status, error.code, "%s", error.detail);
+    return json;
+}
+
+json_t *srv_request_json(struct srv_request *req, struct srv_response *res)
+{
     if (strcmp(req->content_type, "application/json") != 0) {
         /* The first thing that a newcomer with curl meets. */
         bool form = strcmp(req->content_type, "application/x-www-form-urlencoded") == 0;
@@ -171,12 +220,13 @@ json_t *srv_request_json(const struct srv_request *req, struct srv_response *res
                     form ? " (with curl: --json instead of -d)" : "");
         return NULL;
     }
-    json = srv_json_parse(req->body.data, req->body.size, &error);
-    if (!json && error.status == 422)
-        srv_problem_invalid(res, error.pointer, "%s", error.detail);
-    else if (!json)
-        srv_problem(res, error.status, error.code, "%s", error.detail);
-    return json;
+    return parse(req, res, req->body.data, req->body.size, "");
+}
+
+json_t *srv_request_json_text(struct srv_request *req, struct srv_response *res, const char *text, size_t size,
+                              const char *where)
+{
+    return parse(req, res, text, size, where);
 }
 
 const char *srv_request_accepts(const struct srv_request *req, struct srv_response *res,

@@ -37,7 +37,6 @@ static void submission_deinit(struct submission *s)
 /* Parameters as JSON in __metadata__.params, tensors beside them. */
 static bool read_safetensors(struct srv_request *req, struct srv_response *res, struct submission *s)
 {
-    struct srv_json_error wrong;
     struct els_error err = {0};
     size_t size;
     const void *bytes = srv_request_body(req, &size);
@@ -45,6 +44,8 @@ static bool read_safetensors(struct srv_request *req, struct srv_response *res, 
     const char *params;
     int status;
 
+    if (!srv_request_charge_json(req, res, els_safetensors_memory(bytes, size)))
+        return false;
     status = els_safetensors_parse(&s->tensors, bytes, size, &err);
     if (status == ELS_ENOMEM) {
         srv_problem(res, 500, "out_of_memory", "Memory is out.");
@@ -57,9 +58,7 @@ static bool read_safetensors(struct srv_request *req, struct srv_response *res, 
         return false;
     }
     params = els_safetensors_metadata(s->tensors, "params");
-    s->body = srv_json_parse(params ? params : "", params ? strlen(params) : 0, &wrong);
-    if (!s->body)
-        srv_problem(res, wrong.status, wrong.code, "__metadata__.params: %s", wrong.detail);
+    s->body = srv_request_json_text(req, res, params ? params : "", params ? strlen(params) : 0, "__metadata__.params");
     return s->body != NULL;
 }
 

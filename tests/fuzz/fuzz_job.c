@@ -41,7 +41,7 @@ static void check_resolved(const struct srv_kind *kind, const struct srv_params 
                            const struct els_safetensors *tensors)
 {
     struct srv_json_error error;
-    json_t *body = srv_json_parse(params->json, strlen(params->json), &error);
+    json_t *body = srv_json_parse(params->json, strlen(params->json), NULL, &error);
     struct srv_params *again;
 
     FUZZ_CHECK(body);
@@ -73,7 +73,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         text = els_safetensors_metadata(tensors, "params");
         length = text ? strlen(text) : 0;
     }
-    body = srv_json_parse(text ? text : "", length, &error);
+    body = srv_json_parse(text ? text : "", length, NULL, &error);
     if (body)
         params = read_params(kind, body, tensors);
     if (params)

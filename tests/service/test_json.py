@@ -2,10 +2,12 @@
 import json
 import re
 
+import numpy as np
 import pytest
 
 from daemon import QUICK
-from formats import read_png
+from formats import SAFETENSORS, read_png, write_safetensors
+from test_metrics import metrics
 
 JSON = {"Content-Type": "application/json"}
 MIB = 1 << 20
@@ -113,3 +115,25 @@ def test_captions_count_as_part_of_the_result(start):
     problem = elsd.problem("POST", "/v1/jobs", 413, "result_too_large",
                            json=job | {"exclude": {"images": [2999] * 4000}})
     assert "bytes" in problem["detail"]
+
+
+def memory_of_json(elsd):
+    return metrics(elsd)["els_memory_bytes"][(("class", "json"),)]
+
+
+def test_json_is_charged_before_it_is_parsed(start):
+    """100,000 numbers are less than a body may hold, but more memory than this daemon's share of one address."""
+    elsd = start("--memory-limit", 64 * MIB, "--share-per-address", 12)
+    small, large = ({"sed": [0] * n} for n in (1000, 100000))
+    tensors = {"x": np.zeros((1, 1, 32, 32), np.float32)}
+    for body, status, code in ((small, 422, "invalid_parameters"), (large, 413, "too_large")):
+        for path in ("/v1/jobs", "/v1/denoise"):
+            elsd.problem("POST", path, status, code, json=body)
+        elsd.problem("POST", "/v1/denoise", status, code, headers={"Content-Type": SAFETENSORS},
+                     data=write_safetensors(tensors, params=json.dumps(body)))
+    header = b'{"__metadata__":{},"a":[' + b"0," * 90000 + b"0]}"
+    problem = elsd.problem("POST", "/v1/denoise", 413, "too_large", headers={"Content-Type": SAFETENSORS},
+                           data=len(header).to_bytes(8, "little") + header)
+    assert "json" in problem["detail"]
+    elsd.serves()
+    assert memory_of_json(elsd) == 0

@@ -11,7 +11,7 @@ static struct srv_json_error error;
 
 static int status_of(const char *text, size_t size)
 {
-    json_t *json = srv_json_parse(text, size, &error);
+    json_t *json = srv_json_parse(text, size, NULL, &error);
 
     if (!json)
         return error.status;
