@@ -35,6 +35,8 @@ struct srv_config {
     int64_t max_connections_per_address; /* 256; 0: as max_connections */
     int64_t max_body_bytes;              /* 64 MiB */
     int64_t upload_timeout;              /* seconds for a whole request, 30 */
+    int64_t min_read_rate;               /* bytes per second that clients take of an answer, 16000 */
+    int64_t read_grace;                  /* seconds that one may fall behind, 30 */
     int64_t max_jobs_per_key;            /* unfinished ones; 0: no limit */
     int64_t max_jobs_per_address;        /* likewise */
     int64_t memory_limit;                /* 0: a quarter of the machine's */

@@ -78,6 +78,10 @@ const struct srv_key srv_keys[] = {
            "reverse proxy, from whose address all come. Who has so many can still ask for /healthz."),
     NUMBER(guarding, max_body_bytes, KIB, 4 * GIB, 64 * MIB, "Bytes in the body of one request."),
     NUMBER(guarding, upload_timeout, 1, 86400, 30, "Seconds in which a whole request must arrive."),
+    NUMBER(guarding, min_read_rate, 1, 1 << 30, 16000,
+           "Bytes per second that a client must read of an answer that waits for it; one that keeps to it is never "
+           "closed."),
+    NUMBER(guarding, read_grace, 1, 86400, 30, "Seconds that a client may fall behind min_read_rate before it is closed."),
     NUMBER(guarding, max_jobs_per_key, 0, 100000, 0,
            "Unfinished jobs of one API key; 0: as many as the queue takes."),
     NUMBER(guarding, max_jobs_per_address, 0, 100000, 0,

@@ -23,8 +23,6 @@
 enum {
     MAX_REFUSAL = 16 << 10,
     MAX_ACCEPT = 8 << 10,
-    SEND_MS = 30000,        /* an answer may take this long, and beyond that … */
-    SEND_BYTES_PER_MS = 16, /* … as long as it flows this fast */
 };
 
 /* ---- its beginning and end ---- */
@@ -135,6 +133,7 @@ void srv_connection_completed(void *cls, struct MHD_Connection *mhd, void **cont
         log_request(req, how == MHD_REQUEST_TERMINATED_COMPLETED_OK || req->refused);
         srv_metrics_request(http->daemon->metrics, req->match.pattern, req->res.status);
     }
+    MHD_set_connection_option(mhd, MHD_CONNECTION_OPTION_TIMEOUT, http->idle_seconds);
     srv_link_wait(link, http->daemon->config->upload_timeout * 1000);
     srv_connection_free_request(req);
     if (counted)
@@ -476,7 +475,7 @@ static enum srv_lane lane_of(const struct srv_request *req)
 
 void srv_connection_queue(struct srv_request *req)
 {
-    req->turn.lane = lane_of(req);
+    req->turn.lane = req->phase == SRV_FETCHING ? SRV_LANE_QUICK : lane_of(req);
     req->turn.address = srv_link_network(req->link);
     req->turn.payer = *req->key ? req->key : req->turn.address;
     srv_lanes_push(req->http->lanes, &req->turn);
@@ -488,6 +487,10 @@ void srv_connection_work(struct srv_turn *turn)
         (struct srv_request *)((char *)turn - offsetof(struct srv_request, turn));
     struct srv_waker *w = req->waker;
 
+    if (req->phase == SRV_FETCHING) {
+        srv_pieces_fetch(req);
+        return;
+    }
     pthread_mutex_lock(&w->lock);
     w->news = false;
     req->timed_out = w->expired || atomic_load(&req->http->stopping);
@@ -508,7 +511,6 @@ static enum MHD_Result send_answer(struct srv_request *req)
 {
     struct srv_response *res = &req->res;
     struct srv_waker *w = req->waker;
-    int64_t ms = SEND_MS + (int64_t)(res->size / SEND_BYTES_PER_MS);
 
     if (atomic_load(&req->http->daemon->draining))
         res->must_close = true;
@@ -516,8 +518,9 @@ static enum MHD_Result send_answer(struct srv_request *req)
     w->expired = false;
     req->phase = SRV_SENDING;
     pthread_mutex_unlock(&w->lock);
-    if (!srv_link_enter(req->link, res->stream.read ? SRV_LINK_BUSY : SRV_LINK_SENDING,
-                        res->stream.read ? -1 : ms, w))
+    /* From here on link.c alone tells who reads too slowly. */
+    MHD_set_connection_option(req->mhd, MHD_CONNECTION_OPTION_TIMEOUT, 0U);
+    if (!srv_link_enter(req->link, SRV_LINK_SENDING, 0, w))
         return MHD_NO;
     return srv_response_queue(res, req->mhd) ? MHD_YES : MHD_NO;
 }

@@ -9,8 +9,10 @@
  *                    ▼   │
  *                   PARKED            GONE: the client hung up, or the daemon is closing
  *
- * WORKING and PARKED: libmicrohttpd's connection is suspended and the request belongs to its lane.
- * All others: it belongs to the connection's HTTP thread.
+ *     SENDING ◄──► FETCHING: the next piece of an answer in pieces is being read
+ *
+ * WORKING, PARKED and FETCHING: libmicrohttpd's connection is suspended and the request belongs to
+ * its lane. All others: it belongs to the connection's HTTP thread.
  *
  * Lock order: waker, then lane or link table; libmicrohttpd's own locks come last.
  */
@@ -48,6 +50,7 @@ struct srv_http {
     struct srv_links *links;
     int port;
     unsigned connection_limit; /* the library's: the reserved places and some room included */
+    unsigned idle_seconds; /* libmicrohttpd's own clock, where link.c's is not the only one */
     uint64_t id_base;
     atomic_uint_fast64_t next_id;
     atomic_size_t body_bytes; /* of all bodies being received or worked on */
@@ -65,6 +68,7 @@ enum srv_phase {
     SRV_PARKED,
     SRV_ANSWERED,
     SRV_SENDING,
+    SRV_FETCHING,
     SRV_GONE,
 };
 
@@ -93,6 +97,8 @@ struct srv_response {
     size_t num_headers;
     json_t *problem;          /* the document while it can still grow */
     struct srv_stream stream; /* read is NULL: no stream */
+    struct srv_pieces *pieces; /* NULL: none */
+    struct srv_charge charge;
     int park_ms;              /* −1: not parked */
 };
 
@@ -160,6 +166,8 @@ void srv_response_init(struct srv_response *res, struct srv_request *req);
 void srv_response_deinit(struct srv_response *res);
 /* The answer that needs no memory: 500. */
 void srv_response_out_of_memory(struct srv_response *res);
+/* Begins an answer without a body; what was there before is dropped. */
+void srv_response_begin(struct srv_response *res, int status, const char *content_type);
 /* Turns a problem into bytes; an answer that was never given becomes a 500. */
 void srv_response_finish(struct srv_response *res);
 /* Hands the finished answer to libmicrohttpd. False when it would not take it. */
@@ -172,6 +180,15 @@ const char *srv_status_text(int status);
 
 /* libmicrohttpd's reader over res->stream, which it takes over. NULL when out of memory. */
 struct MHD_Response *srv_stream_create(struct srv_response *res);
+
+/* ---- pieces.c ---- */
+
+/* libmicrohttpd's reader over res->pieces. NULL when out of memory. */
+struct MHD_Response *srv_pieces_create(struct srv_response *res);
+/* Reads the next piece, on a handler thread. */
+void srv_pieces_fetch(struct srv_request *req);
+/* NULL is fine. Returns NULL. */
+struct srv_pieces *srv_pieces_free(struct srv_pieces *pieces);
 
 /* ---- waker.c ---- */
 

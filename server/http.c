@@ -183,7 +183,7 @@ static int start_mhd(struct srv_http *http, int fd)
         MHD_OPTION_LISTEN_SOCKET, fd,
         MHD_OPTION_THREAD_POOL_SIZE, (unsigned)config->http_threads,
         MHD_OPTION_CONNECTION_LIMIT, http->connection_limit,
-        MHD_OPTION_CONNECTION_TIMEOUT, 2 * (unsigned)config->upload_timeout + IDLE_SPARE_SECONDS,
+        MHD_OPTION_CONNECTION_TIMEOUT, http->idle_seconds,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
         STRICT_OPTION
         MHD_OPTION_URI_LOG_CALLBACK, srv_connection_uri, http,
@@ -226,6 +226,7 @@ static struct srv_http *new_http(struct srv_daemon *daemon, const struct srv_rou
     http->daemon = daemon;
     http->tables = tables;
     http->policy = (struct srv_policy){config->allowed_hosts, config->cors_origins};
+    http->idle_seconds = 2 * (unsigned)config->upload_timeout + IDLE_SPARE_SECONDS;
     http->max_body_total = (size_t)config->max_body_bytes * BODY_TOTAL_FACTOR;
     pthread_mutex_init(&http->lock, NULL);
     pthread_condattr_init(&monotonic);
@@ -238,6 +239,7 @@ static struct srv_http *new_http(struct srv_daemon *daemon, const struct srv_rou
         free_http(http);
         return NULL;
     }
+    srv_links_floor(http->links, config->min_read_rate, config->read_grace * 1000);
     return http;
 }
 

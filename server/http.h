@@ -23,7 +23,8 @@
  * read memory and run at once.
  *
  * A handler that has to wait (a job to finish) parks: see srv_response_park. A handler whose answer
- * is a stream hands over a source: see srv_response_stream. Neither occupies a thread meanwhile.
+ * is a stream hands over a source: see srv_response_stream. A large answer of known size is read
+ * while it is sent: see srv_response_pieces. None of them occupies a thread meanwhile.
  */
 #ifndef SRV_HTTP_H
 #define SRV_HTTP_H
@@ -34,6 +35,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+struct els_error;
 struct srv_daemon;
 struct srv_refusal;
 struct srv_request;
@@ -106,6 +108,39 @@ void srv_response_bytes(struct srv_response *res, int status, const char *conten
 /* Borrowed bytes that live as long as the process. */
 void srv_response_static(struct srv_response *res, int status, const char *content_type,
                          const void *bytes, size_t size);
+/*
+ * Charges the memory that making and holding this answer takes (class answers) to the client, before
+ * it is allocated: `bytes` is the new total. False: the refusal is in `res`; nothing may be allocated.
+ * A smaller total is never refused. What was charged is given back when the answer has been sent.
+ * Whoever hands over bytes or JSON without having asked is charged then.
+ */
+bool srv_response_charge(struct srv_response *res, size_t bytes);
+
+/*
+ * An answer of known size that is read while it is sent: a slow reader holds one piece of it.
+ *
+ *     static int read_part(struct srv_source *s, uint64_t offset, void *out, size_t size, struct els_error *err);
+ *     …
+ *     status = srv_response_pieces(res, 200, "application/octet-stream", size,
+ *                                  &(struct srv_source){.read = read_part, .free = free_part, .user = part}, &err);
+ *     if (status < 0)
+ *         …                              // nothing has been sent yet: a problem can be answered
+ *
+ * `read` gives the bytes [offset, offset + size) of the body. It runs on a handler thread, like
+ * handlers do, while the connection is suspended; two calls for one answer never overlap. When it
+ * fails after the first piece, the connection is closed short of its Content-Length, and the log
+ * says why. `free` is called exactly once, also when srv_response_pieces fails.
+ */
+struct srv_source {
+    int (*read)(struct srv_source *source, uint64_t offset, void *out, size_t size, struct els_error *err);
+    void (*free)(void *user);
+    void *user;
+    size_t held; /* memory that the source itself takes; `read` may lower it */
+};
+/* 0: answered, be it with the refusal of a charge. Else the status of reading the first piece. */
+int srv_response_pieces(struct srv_response *res, int status, const char *content_type, uint64_t size,
+                        const struct srv_source *source, struct els_error *err);
+
 /* Adds a header; both copied. */
 void srv_response_header(struct srv_response *res, const char *name, const char *value);
 /* Tags an answer that is always the same: sets ETag, and turns the answer into a 304 when

@@ -15,6 +15,8 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/sockios.h>
+#include <linux/tcp.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -22,6 +24,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -37,6 +40,7 @@ enum {
     LINGER_MS = 2000,
     ROUND_MS = 50,
     RESERVED_MS = 2000, /* for a request to come on a reserved place */
+    UNSENT = 128 << 10, /* bytes that the kernel holds of an answer beyond what is on its way to the client */
     FAREWELL_MS = 1000, /* for a request whose client has ended its side to be read to its end */
 };
 
@@ -53,6 +57,10 @@ struct srv_link {
     enum srv_link_state state;
     int64_t deadline; /* 0: none */
     struct srv_waker *waker;
+    /* while SENDING: */
+    int64_t looked_ms; /* when its progress was last looked at */
+    uint64_t taken;    /* bytes that the client had acknowledged then */
+    int64_t behind_ms; /* how far it is behind the floor */
     bool watched;     /* the epoll knows it */
     bool half_closed; /* the client has ended its side: no more will come than has come */
     bool gone;        /* or both */
@@ -68,6 +76,7 @@ struct srv_links {
     struct srv_quota *shares; /* the same, of each network */
     struct srv_link *reserved[SRV_LINK_MOST_RESERVED]; /* those on reserved places, the oldest first */
     int num_reserved;
+    int64_t floor, grace_ms; /* see srv_links_floor */
     int64_t planned; /* when the thread will look again; INT64_MAX: only when told */
     bool stopping;
     int epoll, event;
@@ -140,6 +149,59 @@ static bool has_unread(int fd)
     return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
 }
 
+/* Bytes that the client has acknowledged since the connection began; 0 where the kernel does not say. */
+static uint64_t taken_bytes(int fd)
+{
+    struct tcp_info info = {0};
+    socklen_t size = sizeof(info);
+
+    return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 ? info.tcpi_bytes_acked : 0;
+}
+
+static bool has_unsent(int fd)
+{
+    int bytes = 0;
+
+    return ioctl(fd, SIOCOUTQ, &bytes) == 0 && bytes > 0;
+}
+
+/* So often that one below the floor is closed soon after its grace. */
+static int64_t look_again_ms(const struct srv_links *links)
+{
+    return links->grace_ms / 8 + 1;
+}
+
+static void begin_sending(struct srv_link *link)
+{
+    link->looked_ms = srv_monotonic_ms();
+    link->taken = taken_bytes(link->fd);
+    link->behind_ms = 0;
+    link->deadline = link->looked_ms + look_again_ms(link->links);
+}
+
+/*
+ * Time that passes while bytes wait for the client puts it behind, bytes that it takes bring it
+ * forward by what they are worth at the floor. It gains no lead: however much it took before, the
+ * grace is all that it may stop for. So one that keeps to the floor stays, however long its answer
+ * takes, and one that stops is closed when its grace is over.
+ */
+static void look_at_sending(struct srv_link *link)
+{
+    const struct srv_links *links = link->links;
+    int64_t now = srv_monotonic_ms();
+    uint64_t taken = taken_bytes(link->fd);
+
+    link->behind_ms += now - link->looked_ms - (int64_t)((taken - link->taken) * 1000 / (uint64_t)links->floor);
+    if (link->behind_ms < 0 || !has_unsent(link->fd))
+        link->behind_ms = 0;
+    link->looked_ms = now;
+    link->taken = taken;
+    if (link->behind_ms >= links->grace_ms)
+        shutdown(link->fd, SHUT_RDWR);
+    else
+        link->deadline = now + look_again_ms(links);
+}
+
 /* The link's deadline has passed. With the lock held. */
 static void expire(struct srv_link *link, struct errands *errands)
 {
@@ -160,8 +222,10 @@ static void expire(struct srv_link *link, struct errands *errands)
     case SRV_LINK_STREAMING:
         add_errand(errands, link, link->gone);
         break;
-    case SRV_LINK_WAITING:
     case SRV_LINK_SENDING:
+        look_at_sending(link);
+        break;
+    case SRV_LINK_WAITING:
     case SRV_LINK_LINGERING:
         shutdown(link->fd, SHUT_RDWR);
         break;
@@ -282,6 +346,12 @@ int srv_links_new(struct srv_links **out, const struct srv_link_limits *limits)
     links->has_thread = true;
     *out = links;
     return 0;
+}
+
+void srv_links_floor(struct srv_links *links, int64_t bytes_per_second, int64_t grace_ms)
+{
+    links->floor = bytes_per_second;
+    links->grace_ms = grace_ms;
 }
 
 struct srv_links *srv_links_free(struct srv_links *links)
@@ -419,9 +489,12 @@ static void add_to_table(struct srv_links *links, struct srv_link *link)
 struct srv_link *srv_link_new(struct srv_links *links, int fd)
 {
     struct srv_link *link = els_alloc_array(1, sizeof(*link));
+    const int unsent = UNSENT;
 
     if (!link)
         return NULL;
+    /* Where the kernel does not know this, it holds more. */
+    setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent));
     link->links = links;
     link->fd = fd;
     link->state = SRV_LINK_BUSY;
@@ -509,7 +582,7 @@ bool srv_link_enter(struct srv_link *link, enum srv_link_state state, int64_t ms
 
     pthread_mutex_lock(&links->lock);
     if (link->state != SRV_LINK_LINGERING) {
-        bool goes_on = state == SRV_LINK_RECEIVING && link->state == state;
+        bool goes_on = (state == SRV_LINK_RECEIVING || state == SRV_LINK_SENDING) && link->state == state;
 
         link->state = state;
         /* The hang-up is told once; who goes to sleep after it must not wait for another. */
@@ -519,7 +592,9 @@ bool srv_link_enter(struct srv_link *link, enum srv_link_state state, int64_t ms
             ms = FAREWELL_MS;
         if (link->place != SRV_LINK_ORDINARY && is_reading(state) && ms > RESERVED_MS)
             ms = RESERVED_MS;
-        if (!goes_on)
+        if (!goes_on && state == SRV_LINK_SENDING)
+            begin_sending(link);
+        else if (!goes_on)
             link->deadline = ms < 0 ? 0 : srv_monotonic_ms() + ms;
         if (link->waker != waker) {
             old = link->waker;
@@ -548,6 +623,13 @@ bool srv_link_is_half_closed(const struct srv_link *link)
     half_closed = link->half_closed;
     pthread_mutex_unlock(&link->links->lock);
     return half_closed;
+}
+
+void srv_link_cut(struct srv_link *link)
+{
+    pthread_mutex_lock(&link->links->lock);
+    shutdown(link->fd, SHUT_RDWR);
+    pthread_mutex_unlock(&link->links->lock);
 }
 
 void srv_link_refuse(struct srv_link *link, const void *bytes, size_t size)

@@ -35,7 +35,7 @@ enum srv_link_state {
     SRV_LINK_BUSY,      /* the daemon works: no deadline */
     SRV_LINK_PARKED,    /* at its deadline the waker expires; hang-ups are watched for */
     SRV_LINK_STREAMING, /* likewise */
-    SRV_LINK_SENDING,   /* at its deadline the socket is closed */
+    SRV_LINK_SENDING,   /* closed once its client has read below the floor for too long */
     SRV_LINK_LINGERING, /* refused: at its deadline the socket is closed */
 };
 
@@ -47,6 +47,12 @@ struct srv_link_limits {
 };
 
 int srv_links_new(struct srv_links **out, const struct srv_link_limits *limits);
+/*
+ * How fast clients must read: one that is given more than it takes, and falls `grace_ms` behind
+ * `bytes_per_second`, is closed. Only what waits in the socket counts: no client is slow while the
+ * daemon has nothing for it. Before the first link.
+ */
+void srv_links_floor(struct srv_links *links, int64_t bytes_per_second, int64_t grace_ms);
 /* Every link must be gone. NULL is fine. Returns NULL. */
 struct srv_links *srv_links_free(struct srv_links *links);
 
@@ -77,14 +83,16 @@ enum srv_link_place srv_link_place(struct srv_link *link);
 
 /* A request is over: waits for the next one, whose first line may be here already. */
 void srv_link_wait(struct srv_link *link, int64_t ms);
-/* Enters a state with a deadline in `ms` from now (−1: none). `waker` (NULL: none) is told of the
- * deadline and of a hang-up; the link takes its own reference. From
- * RECEIVING to RECEIVING the deadline stays. False when the link has just been
+/* Enters a state with a deadline in `ms` from now (−1: none; SENDING has deadlines of its own). `waker`
+ * (NULL: none) is told of the deadline and of a hang-up; the link takes its own reference. Entering
+ * RECEIVING or SENDING again changes nothing of its deadline. False when the link has just been
  * refused (RECEIVING ran out) and the request must be dropped. */
 bool srv_link_enter(struct srv_link *link, enum srv_link_state state, int64_t ms,
                     struct srv_waker *waker);
 /* Has the client closed its side? */
 bool srv_link_is_half_closed(const struct srv_link *link);
+/* Ends the connection in the middle of an answer. */
+void srv_link_cut(struct srv_link *link);
 /* Writes an answer straight to the socket, ends our side, and lingers for what the client still
  * sends. Only while libmicrohttpd is reading. */
 void srv_link_refuse(struct srv_link *link, const void *bytes, size_t size);

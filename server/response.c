@@ -41,6 +41,7 @@ static void drop_body(struct srv_response *res)
     if (res->stream.read && res->stream.free)
         res->stream.free(res->stream.user);
     res->stream = (struct srv_stream){0};
+    res->pieces = srv_pieces_free(res->pieces);
 }
 
 void srv_response_deinit(struct srv_response *res)
@@ -51,6 +52,31 @@ void srv_response_deinit(struct srv_response *res)
         free(res->headers[i].value);
     }
     res->num_headers = 0;
+    srv_charge_give(&res->charge);
+}
+
+bool srv_response_charge(struct srv_response *res, size_t bytes)
+{
+    struct srv_accounts *accounts = res->req->http->daemon->accounts;
+    int64_t total = bytes < INT64_MAX ? (int64_t)bytes : INT64_MAX;
+    struct srv_payer *payer = NULL;
+    struct srv_refusal why;
+    int status = 0;
+
+    if (res->charge.payer) {
+        status = srv_charge_resize(&res->charge, total, &why);
+    } else if (accounts && total > 0) {
+        payer = srv_payer_new(accounts, res->req->key, srv_request_peer(res->req));
+        if (!payer) {
+            srv_response_out_of_memory(res);
+            return false;
+        }
+        status = srv_charge_take(&res->charge, payer, SRV_CHARGE_ANSWERS, total, &why);
+        srv_payer_unref(payer);
+    }
+    if (status < 0)
+        srv_problem_refused(res, &why);
+    return status == 0;
 }
 
 void srv_response_header(struct srv_response *res, const char *name, const char *value)
@@ -79,10 +105,18 @@ static void set_body(struct srv_response *res, int status, const char *content_t
     snprintf(res->content_type, sizeof(res->content_type), "%s", content_type);
 }
 
+void srv_response_begin(struct srv_response *res, int status, const char *content_type)
+{
+    set_body(res, status, content_type, NULL, 0, true);
+}
+
 void srv_response_bytes(struct srv_response *res, int status, const char *content_type, void *bytes,
                         size_t size)
 {
-    set_body(res, status, content_type, bytes, size, false);
+    if (srv_response_charge(res, size))
+        set_body(res, status, content_type, bytes, size, false);
+    else
+        free(bytes);
 }
 
 void srv_response_static(struct srv_response *res, int status, const char *content_type,
@@ -97,6 +131,7 @@ void srv_response_out_of_memory(struct srv_response *res)
                         sizeof(out_of_memory) - 1);
 }
 
+/* A problem is small, and must be answered when nothing can be charged any more. */
 static void set_json(struct srv_response *res, int status, const char *content_type,
                      const json_t *body)
 {
@@ -110,8 +145,13 @@ static void set_json(struct srv_response *res, int status, const char *content_t
 
 void srv_response_json(struct srv_response *res, int status, json_t *body)
 {
-    set_json(res, status, "application/json", body);
+    char *text = els_json_text(body, JSON_COMPACT | JSON_ENCODE_ANY);
+
     json_decref(body);
+    if (text)
+        srv_response_bytes(res, status, "application/json", text, strlen(text));
+    else
+        srv_response_out_of_memory(res);
 }
 
 void srv_response_stream(struct srv_response *res, const char *content_type,
@@ -224,12 +264,14 @@ bool srv_response_queue(struct srv_response *res, struct MHD_Connection *mhd)
 
     if (res->stream.read)
         response = srv_stream_create(res);
+    else if (res->pieces)
+        response = srv_pieces_create(res);
     else
         response = MHD_create_response_from_buffer(
             res->size, res->bytes, res->is_static ? MHD_RESPMEM_PERSISTENT : MHD_RESPMEM_MUST_FREE);
     if (!response)
         return false;
-    if (!res->stream.read) {
+    if (!res->stream.read && !res->pieces) {
         res->bytes = NULL; /* libmicrohttpd's now */
         res->is_static = true;
     }

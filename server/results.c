@@ -2,10 +2,10 @@
  * Serving what the store keeps. Handlers of the back room call this; it holds no state.
  *
  * A final image is stored as its PNG and sent as it is. Everything else is made when it is asked for from the
- * stored float32: enlarged pictures, grids, single steps, .npy and safetensors. A job can be deleted while it is
- * read: then the answer is the 410 that the next request would get too.
+ * stored float32: enlarged pictures, grids and single steps here, .npy and safetensors in results_tensors.c. A job can
+ * be deleted while it is read: then the answer is the 410 that the next request would get too.
  */
-#include "results.h"
+#include "results_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +16,6 @@
 #include "npy.h"
 #include "params.h"
 #include "picture.h"
-#include "safetensors.h"
 #include "service.h"
 
 enum { MAX_PNG = 256 << 20, MAX_HEADER = 64 << 20, MAX_INSIDE = 3 << 20 };
@@ -93,7 +92,7 @@ static void answer_buffer(struct srv_response *res, const char *type, struct els
 }
 
 /* The record's kind; a store that a newer daemon has written can hold others. */
-static const struct srv_kind *kind_of(struct srv_response *res, const struct srv_record *record)
+const struct srv_kind *srv_results_kind(struct srv_response *res, const struct srv_record *record)
 {
     const struct srv_kind *kind = srv_kind_find(record->kind);
 
@@ -163,7 +162,7 @@ static bool unchanged(struct srv_request *req, struct srv_response *res, const s
 
 bool srv_results_image_exists(struct srv_response *res, const struct srv_record *record, int64_t image)
 {
-    const struct srv_kind *kind = kind_of(res, record);
+    const struct srv_kind *kind = srv_results_kind(res, record);
 
     if (!kind)
         return false;
@@ -197,7 +196,7 @@ void srv_results_image(struct srv_request *req, struct srv_response *res, const 
 /* The row of that word among the outputs that the job keeps. −1: the problem is in `res`. */
 static int kept_output(struct srv_response *res, const struct srv_record *record, const char *word)
 {
-    const struct srv_kind *kind = kind_of(res, record);
+    const struct srv_kind *kind = srv_results_kind(res, record);
     int i = kind ? srv_output_find(kind, word) : -1;
 
     if (kind && i < 0)
@@ -228,7 +227,7 @@ static int enlarge(const struct srv_record *record, struct els_buffer *png, int 
 
 void srv_results_sheet(struct srv_request *req, struct srv_response *res, const struct srv_record *record, int zoom)
 {
-    const struct srv_kind *kind = kind_of(res, record);
+    const struct srv_kind *kind = srv_results_kind(res, record);
     struct els_buffer png = ELS_BUFFER_INIT(MAX_PNG);
     struct els_error err = {0};
     char sha256[65];
@@ -268,15 +267,6 @@ void srv_results_step(struct srv_request *req, struct srv_response *res, const s
 
 /* ---- tensors ---- */
 
-/* Bytes of a whole tensor. */
-static size_t bytes_of(const struct srv_record *record, const struct srv_output *o)
-{
-    struct srv_extent extent = srv_record_extent(record);
-    struct els_tensor t = o->describe(&extent);
-
-    return els_tensor_bytes(&t);
-}
-
 /* Appends a whole tensor's data. The buffer's size is a multiple of 8 before: floats are aligned. */
 static int append_data(struct srv_request *req, const struct srv_record *record, const struct srv_output *o,
                        struct els_buffer *out, struct els_error *err)
@@ -306,24 +296,10 @@ static int append_npy(struct srv_request *req, const struct srv_record *record, 
     return status == 0 ? append_data(req, record, o, out, err) : status;
 }
 
-static void answer_npy(struct srv_request *req, struct srv_response *res, const struct srv_record *record,
-                       const struct srv_output *o)
-{
-    struct els_buffer bytes = ELS_BUFFER_INIT(MAX_HEADER + bytes_of(record, o));
-    struct els_error err = {0};
-    int status = append_npy(req, record, o, &bytes, &err);
-
-    if (status == 0)
-        answer_buffer(res, SRV_NPY_TYPE, &bytes);
-    else
-        srv_results_reading_failed(req, res, record, status, &err);
-    els_buffer_deinit(&bytes);
-}
-
 void srv_results_tensor(struct srv_request *req, struct srv_response *res, const struct srv_record *record,
                         const char *name)
 {
-    const struct srv_kind *kind = kind_of(res, record);
+    const struct srv_kind *kind = srv_results_kind(res, record);
     int i;
 
     if (!kind)
@@ -332,37 +308,7 @@ void srv_results_tensor(struct srv_request *req, struct srv_response *res, const
         ;
     i = kept_output(res, record, kind->outputs[i].word ? kind->outputs[i].word : name);
     if (i >= 0)
-        answer_npy(req, res, record, &kind->outputs[i]);
-}
-
-void srv_results_tensors(struct srv_request *req, struct srv_response *res, const struct srv_record *record)
-{
-    const struct srv_kind *kind = kind_of(res, record);
-    struct srv_extent extent = srv_record_extent(record);
-    struct els_named_tensor list[SRV_MAX_OUTPUTS];
-    struct els_buffer bytes = ELS_BUFFER_INIT(MAX_HEADER);
-    const char *key = "params", *value = record->params;
-    struct els_error err = {0};
-    size_t n = 0;
-    int status;
-
-    if (!kind)
-        return;
-    for (int i = 0; kind->outputs[i].word; i++) {
-        if (!(record->outputs & 1u << i))
-            continue;
-        list[n++] = (struct els_named_tensor){kind->outputs[i].tensor, kind->outputs[i].describe(&extent)};
-        bytes.maximum += bytes_of(record, &kind->outputs[i]);
-    }
-    status = els_safetensors_write_header(&bytes, list, n, &key, &value, 1);
-    for (int i = 0; kind->outputs[i].word && status == 0; i++)
-        if (record->outputs & 1u << i)
-            status = append_data(req, record, &kind->outputs[i], &bytes, &err);
-    if (status == 0)
-        answer_buffer(res, SRV_SAFETENSORS_TYPE, &bytes);
-    else
-        srv_results_reading_failed(req, res, record, status, &err);
-    els_buffer_deinit(&bytes);
+        srv_results_npy(req, res, record, &kind->outputs[i]);
 }
 
 /* ---- JSON ---- */
@@ -371,7 +317,7 @@ void srv_results_tensors(struct srv_request *req, struct srv_response *res, cons
 static int add_inside(struct srv_request *req, const struct srv_record *record, const struct srv_output *o,
                       json_t *result, struct els_error *err)
 {
-    _cleanup_(els_buffer_deinit) struct els_buffer bytes = ELS_BUFFER_INIT(MAX_HEADER + bytes_of(record, o));
+    _cleanup_(els_buffer_deinit) struct els_buffer bytes = ELS_BUFFER_INIT(MAX_HEADER + srv_results_bytes(record, o));
     _cleanup_(els_buffer_deinit) struct els_buffer text = ELS_BUFFER_INIT(2 * bytes.maximum);
     int status = append_npy(req, record, o, &bytes, err);
 
@@ -393,7 +339,7 @@ static int add_tensors(struct srv_request *req, const struct srv_record *record,
     int status = 0;
 
     for (int i = 0; kind->outputs[i].word; i++)
-        all += srv_record_keeps(record, kind, i) ? bytes_of(record, &kind->outputs[i]) : 0;
+        all += srv_record_keeps(record, kind, i) ? srv_results_bytes(record, &kind->outputs[i]) : 0;
     for (int i = 0; kind->outputs[i].word && status == 0; i++) {
         if (!srv_record_keeps(record, kind, i))
             continue;
@@ -428,10 +374,10 @@ void srv_results_json(struct srv_request *req, struct srv_response *res, int sta
 static void answer_grid(struct srv_request *req, struct srv_response *res, const struct srv_record *record,
                         const struct srv_output *o)
 {
-    struct els_buffer values = ELS_BUFFER_INIT(bytes_of(record, o));
+    struct els_buffer values = ELS_BUFFER_INIT(srv_results_bytes(record, o));
     struct els_buffer png = ELS_BUFFER_INIT(MAX_PNG);
     struct els_error err = {0};
-    int64_t n = (int64_t)(bytes_of(record, o) / sizeof(float) / els_shape_values(record->shape));
+    int64_t n = (int64_t)(srv_results_bytes(record, o) / sizeof(float) / els_shape_values(record->shape));
     int columns = o->image_axis == 1 && record->depth > 1 ? (int)record->num_images : 0; /* a row per scale */
     int status = append_data(req, record, o, &values, &err);
 
@@ -456,14 +402,14 @@ void srv_results_answer(struct srv_request *req, struct srv_response *res, const
         srv_results_json(req, res, 200, record);
         return;
     }
-    kind = kind_of(res, record);
+    kind = srv_results_kind(res, record);
     if (!kind)
         return;
     if (!kind->outputs[0].word)
         srv_problem(res, 406, "not_acceptable", "A job of the kind %s has no tensors; its result is JSON.",
                     record->kind);
     else if (strcmp(type, SRV_NPY_TYPE) == 0)
-        answer_npy(req, res, record, &kind->outputs[0]);
+        srv_results_npy(req, res, record, &kind->outputs[0]);
     else if (strcmp(type, SRV_SAFETENSORS_TYPE) == 0)
         srv_results_tensors(req, res, record);
     else if (kind->has_sheet)

@@ -52,7 +52,7 @@ static ssize_t read_source(void *cls, uint64_t position, char *out, size_t size)
             return MHD_CONTENT_READER_END_OF_STREAM;
         n = res->stream.read(res->stream.user, out, size, ping);
         if (n > 0) {
-            srv_link_enter(req->link, SRV_LINK_BUSY, -1, w);
+            srv_link_enter(req->link, SRV_LINK_SENDING, 0, w);
             return n;
         }
         if (n < 0 || stopping)
