@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <nettle/memops.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,6 +39,7 @@ struct table {
 struct srv_apikeys {
     pthread_mutex_t lock;
     struct table table;
+    atomic_uint generation; /* one more with each table; written under the lock */
 };
 
 static void table_deinit(struct table *table)
@@ -290,6 +292,7 @@ int srv_apikeys_reload(struct srv_apikeys *keys, const char *path, struct els_er
     pthread_mutex_lock(&keys->lock);
     old = keys->table;
     keys->table = fresh;
+    atomic_fetch_add(&keys->generation, 1);
     pthread_mutex_unlock(&keys->lock);
     table_deinit(&old);
     return 0;
@@ -319,22 +322,46 @@ static void digest(const char *token, char out[HEX])
     els_sha256_hex(&hash, out);
 }
 
-bool srv_apikeys_find(struct srv_apikeys *keys, const char *token, char name[SRV_APIKEY_NAME])
+/* With the lock held: which one it is, or NULL. The walk does not end early. */
+static const struct entry *find_digest(const struct srv_apikeys *keys, const char *sha256)
 {
-    char sha256[HEX];
-    bool found = false;
+    const struct entry *found = NULL;
+
+    for (size_t i = 0; i < keys->table.n; i++)
+        if (memeql_sec(keys->table.entries[i].sha256, sha256, HEX))
+            found = &keys->table.entries[i];
+    return found;
+}
+
+bool srv_apikeys_holds(struct srv_apikeys *keys, struct srv_apikey *key)
+{
+    const struct entry *entry;
+    bool found;
+
+    if (atomic_load(&keys->generation) == key->generation)
+        return true;
+    pthread_mutex_lock(&keys->lock);
+    entry = find_digest(keys, key->sha256);
+    found = entry && strcmp(entry->name, key->name) == 0;
+    if (found)
+        key->generation = atomic_load(&keys->generation);
+    pthread_mutex_unlock(&keys->lock);
+    return found;
+}
+
+bool srv_apikeys_find(struct srv_apikeys *keys, const char *token, struct srv_apikey *out)
+{
+    const struct entry *entry;
 
     if (strnlen(token, MAX_TOKEN) == MAX_TOKEN)
         return false;
-    digest(token, sha256);
+    digest(token, out->sha256);
     pthread_mutex_lock(&keys->lock);
-    for (size_t i = 0; i < keys->table.n; i++)
-        if (memeql_sec(keys->table.entries[i].sha256, sha256, HEX)) {
-            snprintf(name, SRV_APIKEY_NAME, "%s", keys->table.entries[i].name);
-            found = true;
-        }
+    entry = find_digest(keys, out->sha256);
+    snprintf(out->name, sizeof(out->name), "%s", entry ? entry->name : "");
+    out->generation = atomic_load(&keys->generation);
     pthread_mutex_unlock(&keys->lock);
-    return found;
+    return entry;
 }
 
 unsigned srv_apikeys_rights(struct srv_apikeys *keys, const char *name)

@@ -9,9 +9,10 @@
  *     struct srv_apikeys *keys = NULL;
  *     if (srv_apikeys_open(&keys, "/etc/elsd/keys", &err) < 0)    // also when others may read it
  *         …
- *     if (srv_apikeys_find(keys, token, name))                    // any thread
- *         …                                                       // name: "alice"
- *     if (srv_apikeys_rights(keys, name) & SRV_RIGHT_BANKS)
+ *     struct srv_apikey key;
+ *     if (srv_apikeys_find(keys, token, &key))                    // any thread
+ *         …                                                       // key.name: "alice"
+ *     if (srv_apikeys_rights(keys, key.name) & SRV_RIGHT_BANKS)
  *         …
  *     srv_apikeys_reload(keys, path, &err);                       // on failure the old ones stay
  *     keys = srv_apikeys_free(keys);
@@ -31,6 +32,14 @@ enum {
     SRV_APIKEY_NAME = 64,     /* with its NUL; letters, digits, '.', '_', '-' */
     SRV_APIKEY_TEXT = 4 + 65, /* "els_", 64 hex digits, a NUL */
     SRV_APIKEYS_MOST = 1000,
+    SRV_APIKEY_SHA256 = 65, /* in hex, with its NUL */
+};
+
+/* A key that was shown and found. */
+struct srv_apikey {
+    char name[SRV_APIKEY_NAME];
+    char sha256[SRV_APIKEY_SHA256];
+    unsigned generation; /* of the file, when it was last looked for */
 };
 
 /* What a key may do beyond making jobs. In the file, words separated by commas. */
@@ -50,8 +59,10 @@ struct srv_apikeys *srv_apikeys_free(struct srv_apikeys *keys);
 /* Reads the file again; all of it counts from now on, or none. */
 int srv_apikeys_reload(struct srv_apikeys *keys, const char *path, struct els_error *err);
 size_t srv_apikeys_count(struct srv_apikeys *keys);
-/* Is `token` a key? Then its name is in `name`. Takes as long for a wrong token as for a right one. */
-bool srv_apikeys_find(struct srv_apikeys *keys, const char *token, char name[SRV_APIKEY_NAME]);
+/* Is `token` a key? Then *out is filled. Takes as long for a wrong token as for a right one. */
+bool srv_apikeys_find(struct srv_apikeys *keys, const char *token, struct srv_apikey *out);
+/* Is it still one? Costs nothing unless the file has been read again since. */
+bool srv_apikeys_holds(struct srv_apikeys *keys, struct srv_apikey *key);
 
 /* The rights that the key of that name has now, as bits of enum srv_right; 0 when there is none of that name. */
 unsigned srv_apikeys_rights(struct srv_apikeys *keys, const char *name);

@@ -113,7 +113,7 @@ static void log_request(const struct srv_request *req, bool whole)
         req->http->daemon->log, SRV_INFO, "http_request", "method", req->method, "path", req->path,
         "route", req->match.pattern, "status", srv_log_number(status, req->res.status), "ms",
         srv_log_number(ms, (double)(srv_monotonic_ms() - req->started_ms)), "peer",
-        srv_link_peer(req->link), "key", *req->key ? req->key : NULL, "request_id", req->id, "outcome", whole ? NULL : "aborted", NULL);
+        srv_link_peer(req->link), "key", *req->key.name ? req->key.name : NULL, "request_id", req->id, "outcome", whole ? NULL : "aborted", NULL);
 }
 
 void srv_connection_completed(void *cls, struct MHD_Connection *mhd, void **context,
@@ -250,14 +250,42 @@ static const char *bearer_token(const struct srv_request *req)
     return value + n + strspn(value + n, " ");
 }
 
+/* A wrong key has come. True, and a 429 is in the answer, when too many have from that address. */
+static bool is_struck(struct srv_request *req)
+{
+    const char *address = srv_link_network(req->link);
+    int seconds = srv_strikes_count(req->http->strikes, address, srv_monotonic_ms());
+    char text[16];
+
+    if (!seconds)
+        return false;
+    srv_problem(&req->res, 429, "too_many_wrong_keys",
+                "Too many requests with wrong API keys have come from %s; wait %d s. Requests with a "
+                "right one are answered.",
+                address, seconds);
+    snprintf(text, sizeof(text), "%d", seconds);
+    srv_response_header(&req->res, "Retry-After", text);
+    req->res.must_close = true;
+    return true;
+}
+
+bool srv_connection_may_stay(struct srv_request *req)
+{
+    struct srv_apikeys *keys = req->http->daemon->apikeys;
+
+    return !keys || !*req->key.name || srv_apikeys_holds(keys, &req->key);
+}
+
 /* Who is it? False, and a 401 is in the answer, when a key is needed and none of ours was shown. */
 static bool authenticate(struct srv_request *req)
 {
     struct srv_apikeys *keys = req->http->daemon->apikeys;
     const char *token = bearer_token(req);
 
-    if (!keys || (token && srv_apikeys_find(keys, token, req->key)))
+    if (!keys || (token && srv_apikeys_find(keys, token, &req->key)))
         return true;
+    if (token && is_struck(req))
+        return false;
     srv_problem(&req->res, 401, token ? "invalid_api_key" : "api_key_required", "%s",
                 token ? "The API key is not one of this daemon's."
                       : "This daemon needs an API key: send \"Authorization: Bearer KEY\".");
@@ -464,6 +492,14 @@ static void run_handler(struct srv_request *req)
     srv_charge_give(&req->json); /* the handler's trees are gone */
 }
 
+static void refuse_removed_key(struct srv_request *req)
+{
+    srv_response_deinit(&req->res);
+    srv_response_init(&req->res, req);
+    srv_problem(&req->res, 401, "invalid_api_key",
+                "The API key has been removed from this daemon's while the request waited.");
+}
+
 /* Which lane: what the route says, and whether a picture is to be made larger. */
 static enum srv_lane lane_of(const struct srv_request *req)
 {
@@ -477,7 +513,7 @@ void srv_connection_queue(struct srv_request *req)
 {
     req->turn.lane = req->phase == SRV_FETCHING ? SRV_LANE_QUICK : lane_of(req);
     req->turn.address = srv_link_network(req->link);
-    req->turn.payer = *req->key ? req->key : req->turn.address;
+    req->turn.payer = *req->key.name ? req->key.name : req->turn.address;
     srv_lanes_push(req->http->lanes, &req->turn);
 }
 
@@ -496,7 +532,10 @@ void srv_connection_work(struct srv_turn *turn)
     req->timed_out = w->expired || atomic_load(&req->http->stopping);
     w->expired = false;
     pthread_mutex_unlock(&w->lock);
-    run_handler(req);
+    if (srv_connection_may_stay(req))
+        run_handler(req);
+    else
+        refuse_removed_key(req);
     if (req->res.park_ms >= 0) {
         if (park(req))
             return;

@@ -33,6 +33,7 @@
 #include "link.h"
 #include "mem.h"
 #include "router.h"
+#include "strikes.h"
 
 enum {
     SRV_MAX_PATH = 2048,
@@ -47,6 +48,7 @@ struct srv_http {
     const struct srv_route *const *tables;
     struct srv_policy policy;
     struct srv_lanes *lanes;
+    struct srv_strikes *strikes; /* wrong API keys */
     struct srv_links *links;
     int port;
     unsigned connection_limit; /* the library's: the reserved places and some room included */
@@ -122,7 +124,7 @@ struct srv_request {
     char content_type[96];
     char *accept; /* every Accept header, joined; NULL: none */
     struct srv_match match;
-    char key[SRV_APIKEY_NAME]; /* whose API key came with it; "": none is needed */
+    struct srv_apikey key; /* that came with it; its name is "" where none is needed */
     struct srv_framing framing;
     bool head_seen;
     bool seen_whole; /* its last byte is there, and libmicrohttpd knows that no more is to be read */
@@ -147,6 +149,8 @@ enum MHD_Result srv_connection_access(void *cls, struct MHD_Connection *mhd, con
                                       size_t *size, void **context);
 void srv_connection_completed(void *cls, struct MHD_Connection *mhd, void **context,
                               enum MHD_RequestTerminationCode how);
+/* Is the API key that it came with still one? */
+bool srv_connection_may_stay(struct srv_request *req);
 /* NULL is fine. */
 void srv_connection_free_request(struct srv_request *req);
 /* Runs the handler once, on a thread of its lane. */

@@ -165,8 +165,10 @@ static int serve(struct srv_daemon *daemon, struct srv_http *http, const sigset_
     r = write_port_file(daemon->config->port_file, port, err);
     if (r < 0)
         return r;
-    while (sigwait(signals, &number) == 0 && number == SIGHUP)
+    while (sigwait(signals, &number) == 0 && number == SIGHUP) {
         srv_reload(daemon);
+        srv_http_keys_changed(http);
+    }
     srv_log(daemon->log, SRV_INFO, "draining", "signal", strsignal(number), NULL);
     return 0;
 }

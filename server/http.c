@@ -201,6 +201,7 @@ static void free_http(struct srv_http *http)
 {
     srv_lanes_free(http->lanes);
     srv_links_free(http->links);
+    srv_strikes_free(http->strikes);
     pthread_cond_destroy(&http->idle);
     pthread_mutex_destroy(&http->lock);
     free(http);
@@ -235,6 +236,7 @@ static struct srv_http *new_http(struct srv_daemon *daemon, const struct srv_rou
     pthread_condattr_destroy(&monotonic);
     if (getrandom(&http->id_base, sizeof(http->id_base), 0) != sizeof(http->id_base) ||
         srv_links_new(&http->links, &limits) < 0 ||
+        srv_strikes_new(&http->strikes, http->id_base) < 0 ||
         srv_lanes_new(&http->lanes, LANE_THREADS, srv_connection_work) < 0) {
         free_http(http);
         return NULL;
@@ -279,6 +281,11 @@ out:
 int srv_http_port(const struct srv_http *http)
 {
     return http->port;
+}
+
+void srv_http_keys_changed(struct srv_http *http)
+{
+    srv_links_wake_all(http->links);
 }
 
 /* Until no request is active, or the time is up. */

@@ -217,6 +217,8 @@ int srv_http_start(struct srv_http **out, struct srv_daemon *daemon,
                    const struct srv_route *const *tables);
 /* The port that was bound (for port 0). */
 int srv_http_port(const struct srv_http *http);
+/* API keys may have been removed: what waits or streams for one that was ends. */
+void srv_http_keys_changed(struct srv_http *http);
 /* Stops accepting, wakes everything parked, lets answers under way finish for up to `grace_ms`,
  * frees. Returns NULL. */
 struct srv_http *srv_http_stop(struct srv_http *http, int grace_ms);

@@ -87,7 +87,7 @@ struct srv_links {
 /* What is to be told to wakers once the lock is released. */
 struct errands {
     struct srv_waker *wakers[BATCH];
-    bool abandon[BATCH];
+    void (*tell[BATCH])(struct srv_waker *w);
     size_t n;
 };
 
@@ -111,21 +111,19 @@ static void poke(struct srv_links *links)
 static void run_errands(struct errands *errands)
 {
     for (size_t i = 0; i < errands->n; i++) {
-        if (errands->abandon[i])
-            srv_waker_abandon(errands->wakers[i]);
-        else
-            srv_waker_expire(errands->wakers[i]);
+        errands->tell[i](errands->wakers[i]);
         srv_waker_unref(errands->wakers[i]);
     }
     errands->n = 0;
 }
 
-static void add_errand(struct errands *errands, struct srv_link *link, bool abandon)
+static void add_errand(struct errands *errands, struct srv_link *link,
+                       void (*tell)(struct srv_waker *w))
 {
     if (!link->waker)
         return;
     errands->wakers[errands->n] = srv_waker_ref(link->waker);
-    errands->abandon[errands->n++] = abandon;
+    errands->tell[errands->n++] = tell;
 }
 
 /* Sends all or gives up, and ends our side. With the lock held; never blocks. */
@@ -220,7 +218,7 @@ static void expire(struct srv_link *link, struct errands *errands)
         break;
     case SRV_LINK_PARKED:
     case SRV_LINK_STREAMING:
-        add_errand(errands, link, link->gone);
+        add_errand(errands, link, link->gone ? srv_waker_abandon : srv_waker_expire);
         break;
     case SRV_LINK_SENDING:
         look_at_sending(link);
@@ -286,9 +284,9 @@ static void hang_up(struct srv_link *link, unsigned events, struct errands *erra
     link->half_closed = true;
     link->gone = link->gone || (events & (EPOLLERR | EPOLLHUP));
     if (link->gone) {
-        add_errand(errands, link, true);
+        add_errand(errands, link, srv_waker_abandon);
     } else if (link->state == SRV_LINK_STREAMING) {
-        add_errand(errands, link, false); /* a ping will show whether somebody still reads */
+        add_errand(errands, link, srv_waker_expire); /* a ping will show whether somebody still reads */
     } else if (is_reading(link->state) && link->deadline > farewell) {
         link->deadline = farewell;
         plan(link);
@@ -643,7 +641,7 @@ void srv_link_refuse(struct srv_link *link, const void *bytes, size_t size)
 
 /* Tells the waker of every link, a batch at a time: serials fall along the list, so that the walk
  * can go on below the last one although links come and go between the batches. */
-static void tell_all(struct srv_links *links, bool abandon)
+static void tell_all(struct srv_links *links, void (*tell)(struct srv_waker *w))
 {
     struct errands errands = {.n = 0};
     uint64_t below = UINT64_MAX;
@@ -660,9 +658,9 @@ static void tell_all(struct srv_links *links, bool abandon)
                 break;
             }
             below = link->serial;
-            if (abandon)
+            if (tell == srv_waker_abandon)
                 shutdown(link->fd, SHUT_RDWR);
-            add_errand(&errands, link, abandon);
+            add_errand(&errands, link, tell);
         }
         pthread_mutex_unlock(&links->lock);
         run_errands(&errands);
@@ -671,10 +669,15 @@ static void tell_all(struct srv_links *links, bool abandon)
 
 void srv_links_expire_all(struct srv_links *links)
 {
-    tell_all(links, false);
+    tell_all(links, srv_waker_expire);
 }
 
 void srv_links_abandon_all(struct srv_links *links)
 {
-    tell_all(links, true);
+    tell_all(links, srv_waker_abandon);
+}
+
+void srv_links_wake_all(struct srv_links *links)
+{
+    tell_all(links, srv_waker_wake);
 }

@@ -100,5 +100,7 @@ void srv_link_refuse(struct srv_link *link, const void *bytes, size_t size);
 /* Expires or abandons every waker and closes, at the end, every socket. */
 void srv_links_expire_all(struct srv_links *links);
 void srv_links_abandon_all(struct srv_links *links);
+/* Wakes every waker: what sleeps looks again. */
+void srv_links_wake_all(struct srv_links *links);
 
 #endif

@@ -272,7 +272,7 @@ const char *srv_request_id(const struct srv_request *req)
 
 const char *srv_request_key(const struct srv_request *req)
 {
-    return req->key;
+    return req->key.name;
 }
 
 const char *srv_request_peer(const struct srv_request *req)

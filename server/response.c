@@ -66,7 +66,7 @@ bool srv_response_charge(struct srv_response *res, size_t bytes)
     if (res->charge.payer) {
         status = srv_charge_resize(&res->charge, total, &why);
     } else if (accounts && total > 0) {
-        payer = srv_payer_new(accounts, res->req->key, srv_request_peer(res->req));
+        payer = srv_payer_new(accounts, res->req->key.name, srv_request_peer(res->req));
         if (!payer) {
             srv_response_out_of_memory(res);
             return false;

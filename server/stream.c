@@ -5,6 +5,7 @@
  * is woken or it is time for a ping.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "connection.h"
 
@@ -30,6 +31,12 @@ static bool rest(struct srv_request *req)
     return rests;
 }
 
+/* Does it tell what happens, for as long as somebody may listen? */
+static bool is_endless(const struct srv_response *res)
+{
+    return strcmp(res->content_type, "text/event-stream") == 0;
+}
+
 static ssize_t read_source(void *cls, uint64_t position, char *out, size_t size)
 {
     struct srv_response *res = cls;
@@ -44,7 +51,7 @@ static ssize_t read_source(void *cls, uint64_t position, char *out, size_t size)
         ping = w->expired;
         w->expired = false;
         w->news = false;
-        gone = req->phase == SRV_GONE;
+        gone = req->phase == SRV_GONE || (is_endless(res) && !srv_connection_may_stay(req));
         pthread_mutex_unlock(&w->lock);
         /* Not END_WITH_ERROR: libmicrohttpd 0.9.75 then leaves the socket open until the connection's
          * timeout. Nobody can read the end either: sending it fails, and that closes the socket. */

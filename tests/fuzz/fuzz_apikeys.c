@@ -8,7 +8,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    char path[32], name[SRV_APIKEY_NAME];
+    char path[32];
+    struct srv_apikey key;
     int fd = fuzz_file(data, size, path);
     struct srv_apikeys *keys = NULL;
     struct els_error err = {0};
@@ -16,7 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     FUZZ_CHECK(fchmod(fd, 0600) == 0);
     if (srv_apikeys_open(&keys, path, &err) == 0) {
         FUZZ_CHECK(srv_apikeys_count(keys) > 0 && srv_apikeys_name(keys, 0)[0]);
-        FUZZ_CHECK(!srv_apikeys_find(keys, "no key", name));
+        FUZZ_CHECK(!srv_apikeys_find(keys, "no key", &key));
     } else {
         FUZZ_CHECK(err.message[0]);
     }

@@ -82,7 +82,8 @@ END_TEST
 
 START_TEST(test_what_is_added_is_read_again)
 {
-    char key[SRV_APIKEY_TEXT], name[SRV_APIKEY_NAME];
+    char key[SRV_APIKEY_TEXT];
+    struct srv_apikey found;
     struct srv_apikeys *keys = NULL;
     struct els_error err = {0};
 
@@ -92,9 +93,9 @@ START_TEST(test_what_is_added_is_read_again)
     /* Taking one away writes the file anew, with the rights of the others. */
     ck_assert_int_eq(srv_apikeys_remove(at("keys"), "bob", &err), 0);
     ck_assert_int_eq(srv_apikeys_open(&keys, at("keys"), &err), 0);
-    ck_assert(srv_apikeys_find(keys, key, name));
-    ck_assert_str_eq(name, "admin");
-    ck_assert_uint_eq(srv_apikeys_rights(keys, name), SRV_RIGHT_BANKS);
+    ck_assert(srv_apikeys_find(keys, key, &found));
+    ck_assert_str_eq(found.name, "admin");
+    ck_assert_uint_eq(srv_apikeys_rights(keys, found.name), SRV_RIGHT_BANKS);
     srv_apikeys_free(keys);
     scratch_remove();
 }
