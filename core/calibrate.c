@@ -15,9 +15,6 @@
 #include "evaluation.h"
 #include "mem.h"
 
-/* Of x̂0 that one evaluation may return. */
-#define ANSWER_BYTES ((size_t)256 << 20)
-
 /* Times closer than this are the same time (as in scale.c). */
 #define TIE 1e-9
 
@@ -159,7 +156,7 @@ static int make(struct els_calibration *c, struct els_error *err)
     c->bank = els_bank_ref(spec->bank);
     c->shape = els_bank_info(spec->bank)->shape;
     c->values = els_shape_values(c->shape);
-    c->at_once = (int64_t)(ANSWER_BYTES / ((size_t)spec->num_p * c->values * sizeof(float)));
+    c->at_once = (int64_t)(ELS_CALIBRATION_ANSWER_BYTES / ((size_t)spec->num_p * c->values * sizeof(float)));
     c->at_once = c->at_once < 1 ? 1 : c->at_once < spec->num_seeds ? c->at_once : spec->num_seeds;
     /* Also that [S,T,C,H,W] is no larger than memory can be. */
     if (els_mul_overflows(t * (size_t)spec->num_seeds, (size_t)spec->num_p, &curves) ||
@@ -302,8 +299,11 @@ static int evaluate(struct els_calibration *c, int64_t first, int64_t count, str
                c->values * sizeof(*c->x));
     r = els_evaluate(&e, pool, watch, &(struct els_answer){.x0 = c->answer}, err);
     for (int k = 0; r == 0 && k < c->spec.num_p; k++)
-        for (int64_t i = 0; i < count; i++)
+        for (int64_t i = 0; r == 0 && i < count; i++) {
+            if (watch && watch->poll(watch->user, 1))
+                return els_fail(err, ELS_ECANCELLED, NULL, "The calibration was stopped.");
             measure(c, first + i, time, k, c->answer + (size_t)(k * count + i) * c->values);
+        }
     return r;
 }
 

@@ -43,6 +43,7 @@
 enum {
     ELS_MAX_CALIBRATION_SEEDS = 10000,
     ELS_MAX_CALIBRATION_TIMES = 10000, /* no more than ELS_MAX_SCALES */
+    ELS_CALIBRATION_ANSWER_BYTES = 256 << 20, /* of x̂0 that is held at a time; one seed is always taken */
 };
 
 enum els_calibration_metric {

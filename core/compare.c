@@ -14,7 +14,7 @@
 #include "mem.h"
 #include "synth_internal.h"
 
-enum { NUM_METRICS = 4 };
+enum { NUM_METRICS = 4, RESAMPLES_PER_POLL = 100 /* of 10,000 images: some milliseconds */ };
 
 static const struct {
     const char *name;
@@ -95,7 +95,13 @@ struct resamples {
     double *median;      /* [ELS_BOOTSTRAP_RESAMPLES] */
 };
 
-static void resample(struct resamples *r, int32_t *count)
+/* `done` is not told: it is a matter of seconds. */
+static int is_to_stop(const struct els_watch *watch)
+{
+    return watch && watch->poll(watch->user, 0);
+}
+
+static int resample(struct resamples *r, int32_t *count, const struct els_watch *watch)
 {
     uint64_t state = 1;
 
@@ -103,6 +109,8 @@ static void resample(struct resamples *r, int32_t *count)
         size_t seen = 0;
         int32_t rank = 0;
 
+        if (b % RESAMPLES_PER_POLL == 0 && is_to_stop(watch))
+            return ELS_ECANCELLED;
         memset(count, 0, r->n * sizeof(*count));
         for (size_t i = 0; i < r->n; i++)
             count[((els_synth_next(&state) >> 32) * r->n) >> 32]++;
@@ -113,9 +121,10 @@ static void resample(struct resamples *r, int32_t *count)
             seen += (size_t)count[++rank];
         r->high[b] = rank;
     }
+    return 0;
 }
 
-static int make_resamples(struct resamples *r, size_t n)
+static int make_resamples(struct resamples *r, size_t n, const struct els_watch *watch)
 {
     _cleanup_(els_freep) int32_t *count = els_alloc_array(n, sizeof(*count));
 
@@ -128,8 +137,7 @@ static int make_resamples(struct resamples *r, size_t n)
     };
     if (!count || !r->low || !r->high || !r->sorted || !r->median)
         return ELS_ENOMEM;
-    resample(r, count);
-    return 0;
+    return resample(r, count, watch);
 }
 
 static void free_resamples(struct resamples *r)
@@ -192,7 +200,7 @@ static int check(const float *x, size_t values, int64_t n, const char *field, st
 }
 
 static int fill(struct els_comparison *c, const float *network, const float *machine,
-                const float *ideal, size_t values)
+                const float *ideal, size_t values, const struct els_watch *watch)
 {
     struct resamples r = {0};
     size_t n = (size_t)c->n, beaten = 0;
@@ -200,8 +208,12 @@ static int fill(struct els_comparison *c, const float *network, const float *mac
 
     c->machine = els_alloc_array(n, sizeof(*c->machine));
     c->is = ideal ? els_alloc_array(n, sizeof(*c->is)) : NULL;
-    status = c->machine && (c->is || !ideal) ? make_resamples(&r, n) : ELS_ENOMEM;
+    status = c->machine && (c->is || !ideal) ? make_resamples(&r, n, watch) : ELS_ENOMEM;
     for (size_t i = 0; i < n && status == 0; i++) {
+        if (is_to_stop(watch)) {
+            status = ELS_ECANCELLED;
+            break;
+        }
         c->machine[i] = els_compare_one(machine + i * values, network + i * values, values);
         if (!ideal)
             continue;
@@ -219,7 +231,8 @@ static int fill(struct els_comparison *c, const float *network, const float *mac
 }
 
 int els_compare(struct els_comparison *out, const float *network, const float *machine,
-                const float *ideal, int64_t n, struct els_shape shape, struct els_error *err)
+                const float *ideal, int64_t n, struct els_shape shape, const struct els_watch *watch,
+                struct els_error *err)
 {
     size_t values = els_shape_values(shape);
     struct els_comparison c = {.n = n};
@@ -236,7 +249,7 @@ int els_compare(struct els_comparison *out, const float *network, const float *m
         r = check(ideal, values, n, "is", err);
     if (r < 0)
         return r;
-    r = fill(&c, network, machine, ideal, values);
+    r = fill(&c, network, machine, ideal, values, watch);
     if (r < 0) {
         els_comparison_deinit(&c);
         return els_fail(err, r, NULL, "The comparison failed: %s.", els_status_text(r));

@@ -2,7 +2,7 @@
  * compare: how well a machine's images agree with a network's, drawn from the same noise.
  *
  *     struct els_comparison c = {0};
- *     if (els_compare(&c, network, theory, ideal, 24, shape, &err) < 0)   // each [24,C,H,W]
+ *     if (els_compare(&c, network, theory, ideal, 24, shape, NULL, &err) < 0)   // each [24,C,H,W]
  *         …
  *     printf("median r %.3f (95 %%: %.3f to %.3f), beats is on %.0f %%\n", c.summary.plain.pearson_r.median,
  *            c.summary.plain.pearson_r.low, c.summary.plain.pearson_r.high, 100 * c.beats_is);
@@ -22,6 +22,7 @@
 #ifndef ELS_COMPARE_H
 #define ELS_COMPARE_H
 
+#include "engine.h"
 #include "picture.h"
 
 enum { ELS_MAX_COMPARED = 10000, ELS_BOOTSTRAP_RESAMPLES = 5000 };
@@ -62,11 +63,11 @@ struct els_compared els_compare_one(const float *image, const float *reference, 
 
 /*
  * network, machine and ideal: [n,C,H,W]; ideal may be NULL. n: 1…ELS_MAX_COMPARED. ELS_EINVAL names the tensor with a
- * value that is not finite: "images" (the network's), "machine" or "is"; ELS_ENOMEM. On success free *out with
+ * value that is not finite: "images" (the network's), "machine" or "is"; ELS_ENOMEM; ELS_ECANCELLED. On success free *out with
  * els_comparison_deinit; on failure it is untouched.
  */
 int els_compare(struct els_comparison *out, const float *network, const float *machine, const float *ideal,
-                int64_t n, struct els_shape shape, struct els_error *err);
+                int64_t n, struct els_shape shape, const struct els_watch *watch, struct els_error *err);
 void els_comparison_deinit(struct els_comparison *c);
 
 /* The i-th metric by its name in the HTTP contract, NULL past the end, and its value (or spread). */

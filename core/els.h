@@ -34,6 +34,7 @@
 #include "colormap.h"
 #include "compare.h"
 #include "consistency.h"
+#include "effort.h"
 #include "engine.h"
 #include "error.h"
 #include "import.h"

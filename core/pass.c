@@ -10,6 +10,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "effort.h"
 #include "mem.h"
 
 enum {
@@ -27,12 +28,27 @@ static int64_t now_ns(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
+/* Of pairs 0 … n−1, as a share of all. Larger scales have fewer candidates. */
+static double work_of(const struct els_pass *pass, int64_t n)
+{
+    const struct els_evaluation *e = pass->e;
+    double before = 0, all = 0;
+
+    for (int k = 0; k < e->num_p; k++) {
+        double work = els_effort_pairs(e->machine, e->candidates, els_bank_info(e->bank)->shape, e->p[k]);
+        double pairs = fmin(fmax(0, (double)(n - k * e->batch)), (double)e->batch);
+
+        before += work * pairs;
+        all += work * (double)e->batch;
+    }
+    return before / all;
+}
+
 /* True when the work is to stop. Asks the watch at most every POLL_NS per worker. */
 static int look_in(struct els_pass *pass, struct worker *w)
 {
     int64_t now;
-    double total = (double)pass->groups * pass->bands * (double)pass->count;
-    double all_pairs = (double)pass->e->num_p * (double)pass->e->batch, done;
+    double total = (double)pass->groups * pass->bands * (double)pass->count, done;
 
     if (atomic_load_explicit(&pass->stop, memory_order_relaxed))
         return 1;
@@ -43,7 +59,7 @@ static int look_in(struct els_pass *pass, struct worker *w)
         return 0;
     w->polled_ns = now;
     done = (double)atomic_load_explicit(&pass->done, memory_order_relaxed) / total;
-    done = ((double)pass->first + done * (double)pass->count) / all_pairs;
+    done = pass->before + done * pass->share;
     if (pass->watch->poll(pass->watch->user, done) == 0)
         return 0;
     atomic_store_explicit(&pass->stop, 1, memory_order_relaxed);
@@ -202,6 +218,29 @@ size_t els_pass_worker_bytes(const struct els_pass *pass, int64_t count)
     return group + work + lanes;
 }
 
+size_t els_pass_bytes(const struct els_pass *pass, int64_t pairs, int threads)
+{
+    struct els_shape shape = els_bank_info(pass->e->bank)->shape;
+    size_t group, work, query = 0, lanes = 0, parts = 0,
+           count = (size_t)(pairs < pass->pairs_at_once ? pairs : pass->pairs_at_once),
+           image = els_posterior_bytes((size_t)shape.h * (size_t)shape.w, shape.c);
+
+    largest_buffers(pass, 0, pass->e->num_p * pass->e->batch, &group, &work);
+    for (int64_t i = 0; i < pass->e->num_p * pass->e->batch; i++) {
+        const struct els_sweep *s = &pass->sweep[i / pass->e->batch * pass->bands];
+        size_t l = els_pass_lane_floats(pass, s) * sizeof(float) +
+                   els_pass_part_pixels(s) * (2 * sizeof(double) + sizeof(int64_t)),
+               q = pass->kernel[i]->query_bytes(s);
+
+        lanes = l > lanes ? l : lanes;
+        query = q > query ? q : query;
+    }
+    for (int b = 0; b < pass->bands; b++)
+        parts += els_posterior_bytes(els_pass_part_pixels(&pass->sweep[b]), shape.c);
+    return (size_t)threads * (group + work + count * lanes) +
+           count * (query + image + (size_t)pass->chains * parts);
+}
+
 static int new_worker(const struct els_pass *pass, struct worker *w)
 {
     size_t group, work;
@@ -265,26 +304,33 @@ static int prepare_parts(struct els_pass *pass)
     return 0;
 }
 
+static void merge_part(const struct els_pass *pass, size_t item, int64_t i, struct els_posterior *out)
+{
+    int64_t k = (pass->first + i) / pass->e->batch;
+    const struct els_sweep *s = &pass->sweep[k * pass->bands + (int64_t)item % pass->bands];
+    size_t offset = els_machine_uses_p(s->machine) ? (size_t)s->band_from * (size_t)s->shape.w : 0;
+    struct els_posterior band = {
+        .pixels = els_pass_part_pixels(s),
+        .channels = s->shape.c,
+        .m = out[i].m + offset,
+        .s = out[i].s + offset,
+        .u = out[i].u + offset,
+        .v = out[i].v + offset * (size_t)s->shape.c,
+    };
+
+    els_posterior_merge(&band, &pass->part[item * (size_t)pass->count + (size_t)i]);
+}
+
 /* In the order of the chains, so that the sums are the same for any number of threads. */
-static void merge_parts(const struct els_pass *pass, struct els_posterior *out)
+static int merge_parts(struct els_pass *pass, struct els_posterior *out)
 {
     for (size_t item = 0; item < (size_t)pass->chains * (size_t)pass->bands; item++)
         for (int64_t i = 0; i < pass->count; i++) {
-            int64_t k = (pass->first + i) / pass->e->batch;
-            const struct els_sweep *s = &pass->sweep[k * pass->bands + (int64_t)item % pass->bands];
-            size_t offset =
-                els_machine_uses_p(s->machine) ? (size_t)s->band_from * (size_t)s->shape.w : 0;
-            struct els_posterior band = {
-                .pixels = els_pass_part_pixels(s),
-                .channels = s->shape.c,
-                .m = out[i].m + offset,
-                .s = out[i].s + offset,
-                .u = out[i].u + offset,
-                .v = out[i].v + offset * (size_t)s->shape.c,
-            };
-
-            els_posterior_merge(&band, &pass->part[item * (size_t)pass->count + (size_t)i]);
+            if (look_in(pass, &pass->worker[0]))
+                return ELS_ECANCELLED;
+            merge_part(pass, item, i, out);
         }
+    return 0;
 }
 
 static void end_run(struct els_pass *pass, int threads)
@@ -313,6 +359,8 @@ int els_pass_run(struct els_pass *pass, int64_t first, int64_t count, struct els
     pass->first = first;
     pass->count = count;
     pass->watch = watch;
+    pass->before = work_of(pass, first);
+    pass->share = work_of(pass, first + count) - pass->before;
     atomic_store(&pass->stop, 0);
     atomic_store(&pass->done, 0);
     pass->worker = els_alloc_array((size_t)threads, sizeof(*pass->worker));
@@ -326,7 +374,7 @@ int els_pass_run(struct els_pass *pass, int64_t first, int64_t count, struct els
         if (atomic_load(&pass->stop))
             r = ELS_ECANCELLED;
         else
-            merge_parts(pass, out);
+            r = merge_parts(pass, out);
     }
     end_run(pass, threads);
     return r;

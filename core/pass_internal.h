@@ -28,6 +28,7 @@ struct els_pass {
 
     /* the run under way */
     int64_t first, count;
+    double before, share;       /* of the work of all pairs: before this run's, and its own */
     void **query;               /* [count] prepared noisy images */
     struct worker *worker;      /* [threads] */
     struct els_posterior *part; /* [chains, bands, count] */
@@ -40,5 +41,8 @@ struct els_pass {
 size_t els_pass_lane_floats(const struct els_pass *pass, const struct els_sweep *s);
 /* Pixels that an item's posterior covers: its band, or for is and es the whole image. */
 size_t els_pass_part_pixels(const struct els_sweep *s);
+
+/* What els_pass_run and the posteriors of its answer take in all, for `pairs` pairs like those of the pass. */
+size_t els_pass_bytes(const struct els_pass *pass, int64_t pairs, int threads);
 
 #endif

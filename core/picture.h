@@ -43,6 +43,10 @@ void els_picture_deinit(struct els_picture *p);
  * characters are written \uXXXX). At most 16 pairs, keys of 1 to 79 characters: ELS_EINVAL, ELS_ELIMIT. */
 int els_picture_write_png(struct els_buffer *out, const struct els_picture *p,
                           const char *const *text, size_t num_text);
+/* The same; ELS_ECANCELLED when the watch (engine.h) says so. */
+struct els_watch;
+int els_picture_write_png_watched(struct els_buffer *out, const struct els_picture *p, const char *const *text,
+                                  size_t num_text, const struct els_watch *watch);
 /* Reads PNG (8- or 16-bit, palette, grey; alpha is dropped) or JPEG bytes as grey or RGB u8. Bounded:
  * `max_pixels` is checked against the header before anything is allocated. */
 int els_picture_read(struct els_picture *out, const void *bytes, size_t size, size_t max_pixels,

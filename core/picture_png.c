@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine.h"
 #include "picture_internal.h"
 #include "utf8.h"
 
@@ -20,6 +21,7 @@ enum {
     MAX_TEXT_BYTES = 16 << 20,
     MAX_KEYWORD = 79, /* by the standard */
     MAX_CHUNK = 8 << 20,
+    POLL_BYTES = 1 << 20, /* of pixels: some hundredths of a second */
 };
 
 /* ---- writing ---- */
@@ -29,6 +31,7 @@ struct writer {
     const struct els_picture *picture;
     png_text texts[MAX_TEXTS];
     int num_texts;
+    const struct els_watch *watch; /* or NULL */
     int code; /* what to return after a jump */
 };
 
@@ -109,6 +112,18 @@ static int prepare_texts(struct writer *w, struct els_buffer *bytes, const char 
     return 0;
 }
 
+/* After row y. */
+static void look_in(png_structp png, struct writer *w, int y)
+{
+    size_t row = (size_t)w->picture->width * (size_t)w->picture->channels, at = (size_t)y * row;
+
+    if (w->watch && at / POLL_BYTES != (at + row) / POLL_BYTES &&
+        w->watch->poll(w->watch->user, (double)y / w->picture->height)) {
+        w->code = ELS_ECANCELLED;
+        png_error(png, "it is not wanted any more");
+    }
+}
+
 static int write_guarded(png_structp png, png_infop info, struct writer *w)
 {
     const struct els_picture *p = w->picture;
@@ -124,8 +139,10 @@ static int write_guarded(png_structp png, png_infop info, struct writer *w)
     if (w->num_texts)
         png_set_text(png, info, w->texts, w->num_texts);
     png_write_info(png, info);
-    for (int y = 0; y < p->height; y++)
+    for (int y = 0; y < p->height; y++) {
         png_write_row(png, p->pixels + (size_t)y * (size_t)p->width * (size_t)p->channels);
+        look_in(png, w, y);
+    }
     png_write_end(png, NULL);
     return 0;
 }
@@ -133,8 +150,14 @@ static int write_guarded(png_structp png, png_infop info, struct writer *w)
 int els_picture_write_png(struct els_buffer *out, const struct els_picture *p, const char *const *text,
                           size_t num_text)
 {
+    return els_picture_write_png_watched(out, p, text, num_text, NULL);
+}
+
+int els_picture_write_png_watched(struct els_buffer *out, const struct els_picture *p, const char *const *text,
+                                  size_t num_text, const struct els_watch *watch)
+{
     _cleanup_(els_buffer_deinit) struct els_buffer latin1 = ELS_BUFFER_INIT(MAX_TEXT_BYTES);
-    struct writer w = {.out = out, .picture = p, .code = ELS_ENOMEM};
+    struct writer w = {.out = out, .picture = p, .watch = watch, .code = ELS_ENOMEM};
     size_t start = out->size;
     png_structp png = NULL;
     png_infop info = NULL;

@@ -139,6 +139,18 @@ static size_t work_bytes(const struct els_scan_plan *plan)
            plan->pixels * (size_t)plan->q->top * sizeof(*work.found);
 }
 
+size_t els_scan_bytes(const struct els_scan_question *q, int threads)
+{
+    struct els_scan_plan plan;
+    size_t sums, work, workers;
+
+    els_scan_plan_sizes(&plan, q);
+    work = work_bytes(&plan);
+    workers = WORK_BYTES / work < (size_t)threads ? WORK_BYTES / work : (size_t)threads;
+    sums = ELS_SCAN_PARTS * plan.pixels * 3 * sizeof(double);
+    return (workers > 0 ? workers : 1) * work + (sums < ELS_SCAN_SUMS_BYTES ? sums : ELS_SCAN_SUMS_BYTES);
+}
+
 static int new_work(const struct els_scan_plan *plan, struct els_scan_work *work)
 {
     size_t entries = plan->pixels * (size_t)plan->q->top, h = (size_t)plan->shape.h,
@@ -236,7 +248,7 @@ int els_scan_run(struct els_scan *out, const struct els_scan_question *q, struct
                  const struct els_watch *watch)
 {
     struct run run = {.watch = watch};
-    int status = els_scan_plan_init(&run.plan, q);
+    int status = els_scan_plan_init(&run.plan, q, watch);
 
     if (status == 0)
         status = start(&run, els_pool_threads(pool));

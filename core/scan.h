@@ -53,6 +53,8 @@ struct els_scan {
  * valid. The same bytes for any number of threads. */
 int els_scan_run(struct els_scan *out, const struct els_scan_question *q, struct els_pool *pool,
                  const struct els_watch *watch);
+/* The memory that els_scan_run takes meanwhile, about, with so many threads. q->x is not looked at. */
+size_t els_scan_bytes(const struct els_scan_question *q, int threads);
 void els_scan_deinit(struct els_scan *scan);
 
 #endif

@@ -17,6 +17,8 @@
 
 enum {
     ELS_SCAN_LANES = 8,   /* images side by side: a *group* of the selected ones */
+    ELS_SCAN_PARTS = 64,  /* of a scan, at most */
+    ELS_SCAN_SUMS_BYTES = 256 << 20, /* of all parts' sums; one part is always taken */
     ELS_SCAN_ABREAST = 4, /* translates of is and es that are summed at once */
 };
 
@@ -87,8 +89,11 @@ struct els_scan_work {
     int64_t polled_ns;
 };
 
-/* scan_plan.c. Both need els_scan_plan_deinit, also after a failure. */
-int els_scan_plan_init(struct els_scan_plan *plan, const struct els_scan_question *q);
+/* scan_plan.c. The sizes alone: nothing is allocated, and there is nothing to undo. */
+void els_scan_plan_sizes(struct els_scan_plan *plan, const struct els_scan_question *q);
+/* Both need els_scan_plan_deinit, also after a failure. */
+int els_scan_plan_init(struct els_scan_plan *plan, const struct els_scan_question *q,
+                       const struct els_watch *watch);
 void els_scan_plan_deinit(struct els_scan_plan *plan);
 
 /* scan_group.c */
@@ -99,7 +104,7 @@ void els_scan_load(const struct els_scan_plan *plan, struct els_scan_work *work,
 void els_scan_take_blanks(const struct els_scan_plan *plan, struct els_scan_work *work);
 
 /* scan_windows.c and scan_whole.c: one strip of the loaded group. `stop` is asked between
- * displacements. */
+ * displacements, and between candidates that are summed again. */
 void els_scan_windows(const struct els_scan_plan *plan, struct els_scan_work *work, int strip,
                       int (*stop)(void *user), void *user);
 void els_scan_whole(const struct els_scan_plan *plan, struct els_scan_work *work, int strip,

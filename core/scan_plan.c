@@ -13,9 +13,8 @@
 #include "scan_internal.h"
 
 enum {
-    MAX_PARTS = 64,
     PART_PAIRS = 1 << 23,   /* fewer are not worth a part: some milliseconds */
-    SUMS_BYTES = 256 << 20, /* of all parts' sums; one part is always taken */
+    VALUES_PER_POLL = 1 << 22, /* some milliseconds */
 };
 
 static int wrap(int i, int n)
@@ -65,10 +64,11 @@ static int pad_x(struct els_scan_plan *plan)
 }
 
 /* The distances of every query's window from black, from an image that is black all over. */
-static int measure_blank(struct els_scan_plan *plan)
+static int measure_blank(struct els_scan_plan *plan, const struct els_watch *watch)
 {
     size_t padded = (size_t)plan->ph * (size_t)plan->pw;
     _cleanup_(els_freep) double *y = els_alloc_array((size_t)plan->shape.c * padded, sizeof(*y));
+    double side = 2 * (double)plan->rh + 1, summed = 0;
 
     plan->blank = els_alloc_array(plan->pixels, sizeof(*plan->blank));
     if (!y || !plan->blank)
@@ -79,8 +79,15 @@ static int measure_blank(struct els_scan_plan *plan)
                  c++)
                 y[(size_t)c * padded + (size_t)(i * plan->pw + j)] = plan->q->a * -1.0;
     for (int i = 0; i < plan->shape.h; i++)
-        for (int j = 0; j < plan->shape.w; j++)
+        for (int j = 0; j < plan->shape.w; j++) {
+            summed += side * (2 * (double)plan->rw + 1) * plan->shape.c;
+            if (watch && summed > VALUES_PER_POLL) {
+                if (watch->poll(watch->user, 0))
+                    return ELS_ECANCELLED;
+                summed = 0;
+            }
             plan->blank[i * plan->shape.w + j] = els_scan_window_distance(plan, y, 1, i, j, i, j);
+        }
     return 0;
 }
 
@@ -113,7 +120,7 @@ static double reach_of(const struct els_scan_plan *plan)
 
 static void cut(struct els_scan_plan *plan)
 {
-    int64_t sums = SUMS_BYTES / (int64_t)(plan->pixels * 3 * sizeof(double));
+    int64_t sums = ELS_SCAN_SUMS_BYTES / (int64_t)(plan->pixels * 3 * sizeof(double));
     double pairs = (double)plan->q->num_images, parts;
 
     plan->groups = (plan->q->num_images + ELS_SCAN_LANES - 1) / ELS_SCAN_LANES;
@@ -125,7 +132,7 @@ static void cut(struct els_scan_plan *plan)
         /* A value of a translate takes about an eighth of a pair's time. */
         pairs *= (double)els_shape_values(plan->shape) * plan->strips * plan->shape.w / 8;
     }
-    parts = fmin(fmin(MAX_PARTS, pairs / PART_PAIRS), (double)sums);
+    parts = fmin(fmin(ELS_SCAN_PARTS, pairs / PART_PAIRS), (double)sums);
     parts = fmin(parts, (double)plan->groups * plan->strips);
     plan->parts = parts < 1 ? 1 : (int)parts;
 }
@@ -136,7 +143,7 @@ static int radius(int p, int n)
     return p / 2 < n - 1 ? p / 2 : n - 1;
 }
 
-static int init_windows(struct els_scan_plan *plan)
+static int init_windows(struct els_scan_plan *plan, const struct els_watch *watch)
 {
     const struct els_scan_question *q = plan->q;
     int h = plan->shape.h, w = plan->shape.w, status;
@@ -148,13 +155,13 @@ static int init_windows(struct els_scan_plan *plan)
     status = els_runs_new(&plan->rows, q->machine, q->candidates, h, q->p / 2, 0, h);
     if (status == 0)
         status = els_runs_new(&plan->columns, q->machine, q->candidates, w, q->p / 2, 0, w);
-    return status == 0 ? measure_blank(plan) : status;
+    return status == 0 ? measure_blank(plan, watch) : status;
 }
 
-int els_scan_plan_init(struct els_scan_plan *plan, const struct els_scan_question *q)
+void els_scan_plan_sizes(struct els_scan_plan *plan, const struct els_scan_question *q)
 {
     struct els_shape shape = els_bank_info(q->bank)->shape;
-    int windows = els_machine_uses_p(q->machine), wraps = els_machine_wraps(q->machine), status;
+    int windows = els_machine_uses_p(q->machine);
 
     *plan = (struct els_scan_plan){
         .q = q,
@@ -168,6 +175,15 @@ int els_scan_plan_init(struct els_scan_plan *plan, const struct els_scan_questio
     plan->ph = shape.h + 2 * plan->rh;
     /* A translate is read from a row that holds the image twice, and more for those abreast. */
     plan->pw = windows ? shape.w + 2 * plan->rw : 2 * shape.w + ELS_SCAN_ABREAST - 2;
+}
+
+int els_scan_plan_init(struct els_scan_plan *plan, const struct els_scan_question *q,
+                       const struct els_watch *watch)
+{
+    struct els_shape shape = els_bank_info(q->bank)->shape;
+    int windows = els_machine_uses_p(q->machine), wraps = els_machine_wraps(q->machine), status;
+
+    els_scan_plan_sizes(plan, q);
     for (int u = 0; u < 256; u++)
         plan->value[u] = q->a * ((u / 255.0 - 0.5) / 0.5); /* as the plain loop reads them */
     plan->reach = reach_of(plan);
@@ -176,7 +192,7 @@ int els_scan_plan_init(struct els_scan_plan *plan, const struct els_scan_questio
     plan->column_at = padding(wraps || !windows, plan->pw, plan->rw, shape.w);
     status = plan->row_at && plan->column_at ? pad_x(plan) : ELS_ENOMEM;
     if (status == 0 && windows)
-        status = init_windows(plan);
+        status = init_windows(plan, watch);
     if (status == 0)
         cut(plan);
     return status;

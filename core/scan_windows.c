@@ -32,14 +32,20 @@ double els_scan_window_distance(const struct els_scan_plan *plan, const double *
     return sum;
 }
 
+/* Who is to be asked whether to go on. */
+struct asking {
+    int (*stop)(void *user);
+    void *user;
+};
+
 /* The row of queries (i, j…j+n−1) met the sources (k, l…l+n−1) at the fast distances
- * work->distance. */
+ * work->distance. Windows can be large, and at first all of them are near: it asks at each query. */
 static void take_row(const struct els_scan_plan *plan, struct els_scan_work *work, int i, int j,
-                     int k, int l, int n)
+                     int k, int l, int n, const struct asking *ask)
 {
     size_t q = (size_t)(i * plan->shape.w + j);
 
-    for (int b = 0; b < n; b++)
+    for (int b = 0; b < n && !ask->stop(ask->user); b++)
         for (int lane = 0; lane < LANES; lane++) {
             struct els_found candidate = {
                 .image = work->image[lane], .row = (int16_t)k, .column = (int16_t)(l + b)};
@@ -54,7 +60,8 @@ static void take_row(const struct els_scan_plan *plan, struct els_scan_work *wor
 
 /* One displacement: all queries of a run of rows and a run of columns. */
 static void sweep(const struct els_scan_plan *plan, struct els_scan_work *work,
-                  const struct els_run *rows, const struct els_run *columns)
+                  const struct els_run *rows, const struct els_run *columns,
+                  const struct asking *ask)
 {
     int side = 2 * plan->rh + 1, ahead = side - 1;
     size_t width = (size_t)plan->pw, w = (size_t)plan->shape.w;
@@ -86,7 +93,7 @@ static void sweep(const struct els_scan_plan *plan, struct els_scan_work *work,
         row.near = work->near + q;
         found = plan->loops->slide(&row);
         if (found & ELS_SCAN_HIT)
-            take_row(plan, work, i, columns->query, k, columns->source, columns->count);
+            take_row(plan, work, i, columns->query, k, columns->source, columns->count, ask);
         if (found & ELS_SCAN_NEAR)
             els_scan_weigh(plan, work, q, work->distance, columns->count);
     }
@@ -95,6 +102,8 @@ static void sweep(const struct els_scan_plan *plan, struct els_scan_work *work,
 void els_scan_windows(const struct els_scan_plan *plan, struct els_scan_work *work, int strip,
                       int (*stop)(void *user), void *user)
 {
+    const struct asking ask = {stop, user};
+
     for (int c = 0; c < plan->columns.count && !stop(user); c++)
-        sweep(plan, work, &plan->rows.run[strip], &plan->columns.run[c]);
+        sweep(plan, work, &plan->rows.run[strip], &plan->columns.run[c], &ask);
 }

@@ -11,7 +11,14 @@
 #include "service.h"
 #include "submit.h"
 
-enum { LIST_DEFAULT = 20, LIST_MOST = 100, LIST_BYTES = 4 << 20 /* of records on a page, but for its last */, MAX_ZOOM = 16, NUMBER_MOST = 12 /* digits */ };
+enum {
+    LIST_DEFAULT = 20,
+    LIST_MOST = 100,
+    LIST_BYTES = 4 << 20, /* of records on a page, but for its last */
+    MAX_ZOOM = 16,
+    NUMBER_MOST = 12, /* digits */
+    ENDING_MS = 30 * 1000,
+};
 
 static struct srv_jobs *jobs_of(const struct srv_request *req)
 {
@@ -233,23 +240,6 @@ out:
 
 /* ---- the end ---- */
 
-static void delete_live(struct srv_request *req, struct srv_response *res, struct srv_job *job)
-{
-    struct srv_record record = {0};
-    struct els_error err = {0};
-    int status = srv_jobs_cancel(jobs_of(req), job, &err);
-
-    if (status < 0 && status != ELS_ECANCELLED) {
-        srv_problem(res, 500, "store_failed", "%s", err.message);
-        return;
-    }
-    if (srv_jobs_live_record(jobs_of(req), job, &record) == 0)
-        srv_results_json(req, res, status == 0 ? 200 : 202, &record);
-    else
-        srv_problem(res, 500, "out_of_memory", "Memory is out.");
-    srv_record_deinit(&record);
-}
-
 /* A cancelled job has no results to remove: it stays, so that deleting twice says the same twice. */
 static void delete_ended(struct srv_request *req, struct srv_response *res, const char *id)
 {
@@ -270,6 +260,81 @@ static void delete_ended(struct srv_request *req, struct srv_response *res, cons
         else
             srv_results_store_problem(res, status, &err, id);
     }
+    srv_record_deinit(&record);
+}
+
+/* A request that waits until an outcome is stored. */
+struct ending {
+    struct srv_job *job;
+    struct srv_waker *waker; /* NULL: it does not wait */
+    int64_t until;           /* monotonic ms */
+};
+
+static void free_ending(void *user)
+{
+    struct ending *e = user;
+
+    if (e->waker)
+        srv_watch_remove(&e->job->watchers, e->waker);
+    srv_waker_unref(e->waker);
+    srv_job_unref(e->job);
+    free(e);
+}
+
+/* NULL: it cannot wait. */
+static struct ending *begin_ending(struct srv_request *req, struct srv_job *job)
+{
+    struct ending *e = els_alloc_array(1, sizeof(*e));
+    struct srv_waker *waker = srv_request_waker(req);
+
+    if (!e)
+        return NULL;
+    e->job = srv_job_ref(job);
+    e->until = srv_monotonic_ms() + ENDING_MS;
+    if (srv_watch_add(&job->watchers, waker) == 0)
+        e->waker = srv_waker_ref(waker);
+    return e;
+}
+
+/* It is too late to cancel the job: once it has ended, it is removed. */
+static void delete_ending(struct srv_request *req, struct srv_response *res, struct srv_job *job)
+{
+    struct ending *e = srv_request_state(req);
+    bool new = !e;
+
+    if (new)
+        e = begin_ending(req, job);
+    if (srv_status_ended(srv_job_status(job))) {
+        delete_ended(req, res, job->record.id);
+    } else if (e && e->waker && srv_monotonic_ms() < e->until && !srv_request_timed_out(req)) {
+        srv_response_park(req, res, (int)(e->until - srv_monotonic_ms()), e, free_ending);
+        return;
+    } else {
+        srv_problem(res, 409, "job_ending", "The job %s has been computed, and its result is being stored: it can no "
+                    "longer be cancelled. Once it has ended it can be removed.", job->record.id);
+    }
+    if (new && e)
+        free_ending(e);
+}
+
+static void delete_live(struct srv_request *req, struct srv_response *res, struct srv_job *job)
+{
+    struct srv_record record = {0};
+    struct els_error err = {0};
+    int status = srv_jobs_cancel(jobs_of(req), job, &err);
+
+    if (status == SRV_JOBS_ENDING) {
+        delete_ending(req, res, job);
+        return;
+    }
+    if (status < 0 && status != ELS_ECANCELLED) {
+        srv_problem(res, 500, "store_failed", "%s", err.message);
+        return;
+    }
+    if (srv_jobs_live_record(jobs_of(req), job, &record) == 0)
+        srv_results_json(req, res, status == 0 ? 200 : 202, &record);
+    else
+        srv_problem(res, 500, "out_of_memory", "Memory is out.");
     srv_record_deinit(&record);
 }
 

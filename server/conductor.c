@@ -1,24 +1,24 @@
 /*
- * The conductor owns the pool. It takes jobs out of the queue and runs one step of one job at a time, or of several
- * that are alike.
+ * The conductor lets jobs begin and looks after the store; it never computes itself, so neither waits for a step. Jobs
+ * are computed by executors (executor.c), which take turns.
  *
  * Who runs: as long as jobs are short, one after the other, in the queue's order, because that gives everybody their
  * result soonest. But a small job must not wait behind hours of a large one: a job that has waited for a second and
  * is much smaller than what is left of every running one is started beside them. Running jobs share the time
- * evenly: the next step is of the job that has computed least since it came in.
+ * evenly, slice by slice: the next is of the job that has computed least since it came in.
  *
  * Who computes together: jobs that ask the bank the same at every step (they differ in their seeds, say) and stand one
- * behind the other in the line begin together, up to images_per_pass images and four jobs, and their steps share a pass
- * over the bank. Two together take 2 % less time than one after the other, 6 % with P = 3, 14 % with `es`; in exchange
- * the first ends when the last does. With two, the mean wait in a long line stays what it was; with more it grows
- * (tests/bench/sharing.py). Nobody is overtaken. When one of them is cancelled or late, the step is stopped and taken
- * again without it: so it goes at once, at the price of a part of a step for those who stay.
+ * behind the other in the line begin together as a group, up to images_per_pass images and four jobs, and their steps
+ * share a pass over the bank. Two together take 2 % less time than one after the other, 6 % with P = 3, 14 % with `es`;
+ * in exchange the first ends when the last does. With two, the mean wait in a long line stays what it was; with more it
+ * grows (tests/bench/sharing.py). Nobody is overtaken.
  *
- * What a running job holds in memory is bounded: all together at most twice what one job may take.
+ * What running jobs hold in memory is charged before they begin (account.h); a job whose memory is not to be had yet goes on
+ * waiting. Their results are at most twice what one job may keep.
  *
  * How a job ends is in conductor_end.c.
  *
- * Lock: c->lock guards `gone` alone, for drain's waiting. Nothing else is locked under it.
+ * Lock order: the queue's, then c->lock, then the turns'.
  */
 #include <stdlib.h>
 #include <time.h>
@@ -28,6 +28,8 @@
 
 enum {
     PATIENCE_MS = 1000,     /* so long a small job waits for its turn in the line first */
+    LOOK_MS = 100,          /* so often we look whose patience is over */
+    SLICE_MS = 200,         /* of a job's turn */
     MUCH_SMALLER = 4,       /* a quarter of what is left, or less */
     MOST_TOGETHER = SRV_MOST_RUNS / 2, /* so that places are left for small jobs */
     TIDY_MS = 60 * 1000,
@@ -36,9 +38,27 @@ enum {
 
 /* ---- who runs ---- */
 
+/* All of these under the lock: executors change c->runs and c->bytes. */
+
 static bool has_room(const struct srv_conductor *c, const struct srv_job *job)
 {
     return !c->runs || c->bytes + job->params->result_bytes <= 2 * (uint64_t)c->parts.config->max_result_bytes;
+}
+
+/* Charges it: true, and c->next holds the charge. Where nothing else runs it is charged whatever the limits say: the job
+ * was accepted, and what its client has beside it (inputs that wait, say) goes only when jobs end. */
+static bool can_pay(struct srv_conductor *c, const struct srv_job *job)
+{
+    struct srv_payer *payer = srv_payer_new(c->parts.accounts, job->record.owner, job->peer);
+    int64_t bytes = (int64_t)job->params->run_bytes;
+    bool paid = payer && srv_charge_take(&c->next, payer, SRV_CHARGE_RUNS, bytes, NULL) == 0;
+
+    if (payer && !paid && !c->runs) {
+        srv_charge_take_any(&c->next, payer, SRV_CHARGE_RUNS, bytes);
+        paid = true;
+    }
+    srv_payer_unref(payer);
+    return paid;
 }
 
 /* Is the job much smaller than what is left of this run? */
@@ -50,18 +70,21 @@ static bool is_small_beside(const struct srv_job *job, const struct srv_run *run
 /* May the job begin beside what is running? */
 static bool fits(void *user, const struct srv_job *job)
 {
-    const struct srv_conductor *c = user;
-    bool beside = srv_monotonic_ms() - job->born >= PATIENCE_MS;
+    struct srv_conductor *c = user;
+    bool beside = srv_monotonic_ms() - job->born >= PATIENCE_MS, may;
 
+    pthread_mutex_lock(&c->lock);
     for (const struct srv_run *run = c->runs; run; run = run->next_run)
         beside = beside && is_small_beside(job, run);
-    return has_room(c, job) && (beside || !c->runs);
+    may = has_room(c, job) && (beside || !c->runs) && can_pay(c, job);
+    pthread_mutex_unlock(&c->lock);
+    return may;
 }
 
 /* Runs that are about to begin together. */
-struct company {
-    const struct srv_conductor *c;
-    const struct srv_run *first;
+struct group {
+    struct srv_conductor *c;
+    struct srv_run *runs[SRV_MOST_RUNS];
     int count;
     int64_t images;
 };
@@ -69,59 +92,52 @@ struct company {
 /* May the job begin with them? Beside others only if it is small, as they are. */
 static bool joins(void *user, const struct srv_job *job)
 {
-    const struct company *company = user;
-    const struct srv_conductor *c = company->c;
+    const struct group *group = user;
+    struct srv_conductor *c = group->c;
+    bool may;
 
-    if (company->images + job->params->spec.num_images > c->parts.config->images_per_pass ||
-        !srv_params_alike(company->first->job->params, job->params) || !has_room(c, job))
+    if (group->images + job->params->spec.num_images > c->parts.config->images_per_pass ||
+        !srv_params_alike(group->runs[0]->job->params, job->params))
         return false;
+    pthread_mutex_lock(&c->lock);
+    may = has_room(c, job);
     for (const struct srv_run *run = c->runs; run; run = run->next_run)
-        if (run->company != company->first->company && !is_small_beside(job, run))
-            return false;
-    return true;
-}
-
-/* A newcomer begins level with the job that has had least. */
-static double least_share(const struct srv_conductor *c)
-{
-    double least = c->runs ? c->runs->share : 0;
-
-    for (const struct srv_run *run = c->runs; run; run = run->next_run)
-        least = run->share < least ? run->share : least;
-    return least;
+        may = may && (run->group == group->runs[0]->group || is_small_beside(job, run));
+    may = may && can_pay(c, job);
+    pthread_mutex_unlock(&c->lock);
+    return may;
 }
 
 /* Takes the reference. NULL: the job has ended already. */
-static struct srv_run *begin(struct srv_conductor *c, struct srv_job *job, int64_t company)
+static struct srv_run *begin(struct srv_conductor *c, struct srv_job *job)
 {
+    int64_t now = srv_now_ms();
     struct srv_run *run = NULL;
     struct els_error err = {0};
-    int64_t now = srv_now_ms();
-    int status;
 
-    if (atomic_load(&job->cancelled)) {
+    if (srv_job_is_cancelled(job)) {
         srv_conductor_cancel(c, job, NULL);
+    } else if (!(run = srv_run_new(job))) {
+        els_fail(&err, ELS_ENOMEM, NULL, "Memory is out.");
+        srv_conductor_fail(c, job, NULL, ELS_ENOMEM, &err);
+    }
+    if (!run) {
+        srv_charge_give(&c->next);
         srv_job_unref(job);
         return NULL;
     }
-    status = srv_job_load_inputs(job, c->parts.store, &err);
-    if (status == 0)
-        status = srv_run_new(&run, job, &err);
-    if (status == 0 && srv_store_start(c->parts.store, job->record.id, now, &err) < 0) {
+    srv_charge_move(&run->charge, &c->next);
+    if (srv_store_start(c->parts.store, job->record.id, now, &err) < 0) {
         /* The mark "running" is for lists only; a store that is truly broken shows at the end. */
         srv_log(c->parts.log, SRV_WARNING, "store_failed", "id", job->record.id, "detail", err.message, NULL);
     }
-    if (status < 0) {
-        srv_conductor_fail(c, job, NULL, status, &err);
-        srv_job_unref(job);
-        return NULL;
-    }
     run->limit = (double)c->parts.config->job_timeout;
-    run->share = least_share(c);
-    run->company = company;
+    run->group = c->groups;
+    pthread_mutex_lock(&c->lock);
     run->next_run = c->runs;
     c->runs = run;
     c->bytes += job->params->result_bytes;
+    pthread_mutex_unlock(&c->lock);
     atomic_fetch_add(&c->running, 1);
     srv_job_start(job, now);
     srv_metrics_observe(c->parts.metrics, SRV_QUEUE_SECONDS,
@@ -130,139 +146,88 @@ static struct srv_run *begin(struct srv_conductor *c, struct srv_job *job, int64
     return run;
 }
 
-static void leave(struct srv_conductor *c, struct srv_run *run)
-{
-    struct srv_run **link = &c->runs;
-
-    while (*link != run)
-        link = &(*link)->next_run;
-    *link = run->next_run;
-    c->bytes -= run->job->params->result_bytes;
-    atomic_fetch_sub(&c->running, 1);
-    srv_run_free(run);
-}
-
 static bool has_places(const struct srv_conductor *c)
 {
     return atomic_load(&c->running) < SRV_MOST_RUNS && !atomic_load(&c->stopping);
 }
 
-/* Those next in line that are alike begin with `first`. */
-static void admit_company(struct srv_conductor *c, const struct srv_run *first)
+/* The first, and those next in line that are alike. */
+static void admit_group(struct srv_conductor *c, struct srv_executor *e, struct srv_job *job)
 {
-    struct company company = {c, first, 1, first->job->params->spec.num_images};
+    struct group group = {.c = c};
 
-    while (company.count < MOST_TOGETHER && has_places(c)) {
-        struct srv_job *job = srv_queue_pop_next(c->parts.queue, joins, &company);
+    c->groups++;
+    while (job) {
+        struct srv_run *run = begin(c, job);
 
-        if (!job)
-            return;
-        company.images += job->params->spec.num_images;
-        company.count++;
-        begin(c, job, first->company);
+        if (run) {
+            group.images += run->job->params->spec.num_images;
+            group.runs[group.count++] = run;
+        }
+        job = group.count > 0 && group.count < MOST_TOGETHER && has_places(c)
+                  ? srv_queue_pop_next(c->parts.queue, joins, &group)
+                  : NULL;
     }
+    pthread_mutex_lock(&c->lock);
+    if (group.count > 0)
+        srv_executor_assign(e, group.runs, group.count);
+    pthread_mutex_unlock(&c->lock);
 }
 
+/* One that has nothing to do. With `more`, if need be, another one is made. NULL: not now. */
+static struct srv_executor *idle_executor(struct srv_conductor *c, bool more)
+{
+    struct srv_executor *idle = NULL;
+    int n = atomic_load(&c->executors);
+
+    pthread_mutex_lock(&c->lock);
+    for (int i = n - 1; i >= 0; i--)
+        if (!c->executor[i].busy)
+            idle = &c->executor[i];
+    pthread_mutex_unlock(&c->lock);
+    if (!idle && more && n < SRV_MOST_RUNS && srv_executor_new(c) == 0)
+        idle = &c->executor[n];
+    return idle;
+}
+
+/* Until a job ends, or for a while. */
+static void await_place(struct srv_conductor *c)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += SRV_CONDUCTOR_IDLE_MS / 1000;
+    pthread_mutex_lock(&c->lock);
+    if (!c->untidy && !has_places(c) && !atomic_load(&c->stopping))
+        pthread_cond_timedwait(&c->left, &c->lock, &until);
+    pthread_mutex_unlock(&c->lock);
+}
+
+static bool none_fits(void *user, const struct srv_job *job)
+{
+    return false;
+}
+
+/* Lets those begin that may, and waits a little for one. */
 static void admit(struct srv_conductor *c)
 {
+    struct srv_queue *queue = c->parts.queue;
+
     while (has_places(c)) {
-        struct srv_job *job = srv_queue_pop(c->parts.queue, fits, c, c->runs ? 0 : c->untidy ? UNTIDY_MS : SRV_CONDUCTOR_IDLE_MS);
-        const struct srv_run *run = job ? begin(c, job, ++c->companies) : NULL;
+        struct srv_executor *e = idle_executor(c, srv_queue_length(queue) > 0);
+        struct srv_job *job = srv_queue_pop(queue, e ? fits : none_fits, c,
+                                            c->untidy                        ? UNTIDY_MS
+                                            : atomic_load(&c->running) > 0 ? LOOK_MS
+                                                                           : SRV_CONDUCTOR_IDLE_MS);
 
         if (!job)
             return;
-        if (run)
-            admit_company(c, run);
+        admit_group(c, e, job);
     }
+    await_place(c);
 }
 
 /* ---- the thread ---- */
-
-static void finish(struct srv_conductor *c, struct srv_run *run)
-{
-    struct srv_outcome outcome;
-    struct els_error err = {0};
-    int status = srv_run_outcome(run, c->pool, &outcome, &err);
-
-    if (status < 0)
-        srv_conductor_fail(c, run->job, run, status, &err);
-    else
-        srv_conductor_succeed(c, run, &outcome);
-    leave(c, run);
-}
-
-/* Cancelled jobs go at once, not when it would be their turn again. */
-static void reap(struct srv_conductor *c)
-{
-    struct srv_run *next;
-
-    for (struct srv_run *run = c->runs; run; run = next) {
-        next = run->next_run;
-        if (atomic_load(&run->job->cancelled)) {
-            srv_conductor_cancel(c, run->job, run);
-            leave(c, run);
-        }
-    }
-}
-
-/* The run whose turn it is, and those that began with it and stand at the same step. Returns how many. */
-static int choose(const struct srv_conductor *c, struct srv_run *chosen[SRV_MOST_RUNS])
-{
-    struct srv_run *first = c->runs;
-    int count = 1;
-
-    for (struct srv_run *run = c->runs; run; run = run->next_run)
-        if (run->share < first->share)
-            first = run;
-    chosen[0] = first;
-    for (struct srv_run *run = c->runs; run; run = run->next_run)
-        if (run != first && run->company == first->company && srv_runs_alike(first, run))
-            chosen[count++] = run;
-    return count;
-}
-
-/* A step of the run has ended with `status`. What stopped it short is noticed by the next reap, or by draining. */
-static void settle(struct srv_conductor *c, struct srv_run *run, int status, struct els_error *err)
-{
-    bool cancelled = atomic_load(&run->job->cancelled);
-
-    if (status == 0 && srv_run_finished(run) && !cancelled) {
-        finish(c, run);
-    } else if (srv_run_late(run) && !cancelled) {
-        els_fail(err, ELS_ELIMIT, "job_timeout", "The job has computed for %lld s, which is all that it may.",
-                 (long long)c->parts.config->job_timeout);
-        srv_conductor_fail(c, run->job, run, ELS_ELIMIT, err);
-        leave(c, run);
-    } else if (status < 0 && status != ELS_ECANCELLED) {
-        srv_conductor_fail(c, run->job, run, status, err);
-        leave(c, run);
-    }
-}
-
-static void step(struct srv_conductor *c)
-{
-    struct srv_run *chosen[SRV_MOST_RUNS];
-    double before[SRV_MOST_RUNS];
-    struct els_error err = {0};
-    int count = choose(c, chosen), status;
-
-    for (int i = 0; i < count; i++)
-        before[i] = chosen[i]->seconds;
-    status = srv_runs_step(chosen, count, c->pool, &c->cut, &err);
-    if (status == 0 && count > 1)
-        srv_metrics_count(c->parts.metrics, SRV_SHARED_PASSES);
-    if (status < 0 && status != ELS_ECANCELLED && count > 1) {
-        /* Whose fault it is shows when each computes by itself. */
-        count = 1;
-        before[0] = chosen[0]->seconds;
-        status = srv_runs_step(chosen, count, c->pool, &c->cut, &err);
-    }
-    for (int i = 0; i < count; i++) {
-        if (status == 0)
-            srv_metrics_observe(c->parts.metrics, SRV_STEP_SECONDS, chosen[i]->seconds - before[i]);
-        settle(c, chosen[i], status, &err);
-    }
-}
 
 /* A piece of tidying in the store, and whether it can be written to again. Removing for want of room is the store's own,
  * when a result is inserted. */
@@ -302,15 +267,8 @@ static void *conduct(void *user)
 
     while (!atomic_load(&c->stopping)) {
         admit(c);
-        reap(c);
-        if (c->runs && !atomic_load(&c->stopping))
-            step(c);
         tidy(c);
     }
-    pthread_mutex_lock(&c->lock);
-    c->gone = true;
-    pthread_cond_broadcast(&c->went);
-    pthread_mutex_unlock(&c->lock);
     return NULL;
 }
 
@@ -329,9 +287,10 @@ int srv_conductor_new(struct srv_conductor **out, const struct srv_conductor_par
     pthread_mutex_init(&c->lock, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&c->went, &attr);
+    pthread_cond_init(&c->left, &attr);
     pthread_condattr_destroy(&attr);
-    status = els_pool_new(&c->pool, (int)parts->config->threads);
+    srv_turns_init(&c->turns, SLICE_MS);
+    status = srv_executor_new(c);
     if (status < 0) {
         srv_conductor_free(c);
         return els_fail(err, status, "threads", "The pool of %lld threads cannot be made: %s.",
@@ -349,34 +308,34 @@ int srv_conductor_start(struct srv_conductor *c)
     return 0;
 }
 
-void srv_conductor_drain(struct srv_conductor *c, int timeout_ms)
+void srv_conductor_wake(struct srv_conductor *c)
 {
-    struct timespec until;
+    srv_turns_wake(&c->turns);
+}
 
-    atomic_store(&c->stopping, true);
-    srv_queue_close(c->parts.queue);
-    if (!c->started)
+void srv_conductor_drain(struct srv_conductor *c)
+{
+    if (atomic_exchange(&c->stopping, true))
         return;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += timeout_ms / 1000 + 1;
+    srv_queue_close(c->parts.queue);
     pthread_mutex_lock(&c->lock);
-    while (!c->gone && pthread_cond_timedwait(&c->went, &c->lock, &until) == 0)
-        ;
+    pthread_cond_signal(&c->left);
     pthread_mutex_unlock(&c->lock);
-    atomic_store(&c->cut, true);
-    pthread_join(c->thread, NULL);
-    c->started = false;
+    if (c->started)
+        pthread_join(c->thread, NULL);
+    srv_executors_join(c);
 }
 
 struct srv_conductor *srv_conductor_free(struct srv_conductor *c)
 {
     if (!c)
         return NULL;
-    srv_conductor_drain(c, 0);
+    srv_conductor_drain(c);
     while (c->runs)
-        leave(c, c->runs);
-    els_pool_free(c->pool);
-    pthread_cond_destroy(&c->went);
+        srv_conductor_leave(c, c->runs, NULL);
+    srv_executors_deinit(c);
+    srv_turns_deinit(&c->turns);
+    pthread_cond_destroy(&c->left);
     pthread_mutex_destroy(&c->lock);
     free(c);
     return NULL;
@@ -389,12 +348,18 @@ int srv_conductor_running(const struct srv_conductor *c)
 
 int srv_conductor_workers(const struct srv_conductor *c)
 {
-    return els_pool_threads(c->pool);
+    return els_pool_threads(c->executor[0].pool);
 }
 
 int srv_conductor_workers_busy(const struct srv_conductor *c)
 {
-    return els_pool_busy(c->pool);
+    int busy = 0;
+
+    /* Those who stand still are not. */
+    for (int i = 0; i < atomic_load(&c->executors); i++)
+        if (srv_turn_held(&c->turns, &c->executor[i].turn))
+            busy = els_pool_busy(c->executor[i].pool);
+    return busy;
 }
 
 void srv_conductor_store_failed(struct srv_conductor *c)

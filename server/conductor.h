@@ -1,11 +1,11 @@
 /*
- * conductor: the one thread that runs jobs, step by step, on the pool.
+ * conductor: lets jobs begin, and has them computed step by step.
  *
  *     struct srv_conductor *c = NULL;
  *     srv_conductor_new(&c, &(struct srv_conductor_parts){…}, &err);
  *     srv_conductor_start(c);
  *     …
- *     srv_conductor_drain(c, 30000);   // the running step ends, the thread goes
+ *     srv_conductor_drain(c);          // nothing more is computed; what has not ended stays in the store
  *     c = srv_conductor_free(c);
  */
 #ifndef SRV_CONDUCTOR_H
@@ -24,15 +24,18 @@ struct srv_conductor_parts {
     struct srv_metrics *metrics;
     struct srv_store *store;
     struct srv_queue *queue;
-    /* A job has ended and the store knows: it is no longer live. On the conductor's thread. */
+    struct srv_accounts *accounts; /* that running jobs are charged to */
+    /* A job has ended and the store knows: it is no longer live. On the conductor's thread, or an executor's. */
     void (*retired)(void *user, struct srv_job *job);
     void *user;
 };
 
 int srv_conductor_new(struct srv_conductor **out, const struct srv_conductor_parts *parts, struct els_error *err);
 int srv_conductor_start(struct srv_conductor *c);
-/* Returns when the thread has ended, or when `timeout_ms` has passed: then the running step is cut short. */
-void srv_conductor_drain(struct srv_conductor *c, int timeout_ms);
+/* Jobs stop where they are; returns when all threads have ended. An outcome that is being stored is stored first. */
+void srv_conductor_drain(struct srv_conductor *c);
+/* A job has been cancelled: it is noticed even where it waits for its turn. Any thread. */
+void srv_conductor_wake(struct srv_conductor *c);
 /* NULL is fine. Returns NULL. */
 struct srv_conductor *srv_conductor_free(struct srv_conductor *c);
 /* Jobs being computed. Any thread. */

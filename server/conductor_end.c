@@ -1,5 +1,5 @@
 /*
- * The end of a job, on the conductor's thread: results into the store, then the job's status and terminal event, then
+ * The end of a job, on its executor's thread, or the conductor's before it has begun: results into the store, then the job's status and terminal event, then
  * it retires from the list of live jobs. A crash in between repeats the job, and it comes out the same.
  */
 #include <stdlib.h>
@@ -51,17 +51,25 @@ static bool pause_or_stop(struct srv_conductor *c)
     return !atomic_load(&c->stopping);
 }
 
+/* From here on the job can no longer be cancelled; what has been before, is. */
+static void decide(struct srv_job *job, struct srv_outcome *o)
+{
+    if (o->status != SRV_CANCELLED && !srv_job_begin_end(job))
+        *o = (struct srv_outcome){.status = SRV_CANCELLED, .finished = o->finished, .last_event = o->last_event,
+                                  .steps_done = o->steps_done};
+}
+
 /*
  * Stores the outcome. When not even a few bytes can be stored (the disk is full, or gone), it waits until they can:
- * the job was accepted, and nothing else that is computed meanwhile could be kept either. ELS_ECANCELLED: the daemon
+ * the job was accepted. Meanwhile it can be cancelled. ELS_ECANCELLED: the daemon
  * is to end first; the next start repeats the job. Another failure is about this outcome.
  */
-static int store_outcome(struct srv_conductor *c, const struct srv_job *job, const struct srv_outcome *o,
-                         struct els_error *err)
+static int store_outcome(struct srv_conductor *c, struct srv_job *job, struct srv_outcome *o, struct els_error *err)
 {
     bool told = false;
     int status;
 
+    decide(job, o);
     while ((status = srv_store_finish(c->parts.store, job->record.id, o, err)) < 0) {
         if (!told)
             srv_log(c->parts.log, SRV_ERROR, "store_failed", "id", job->record.id, "detail", err->message, NULL);
@@ -69,8 +77,11 @@ static int store_outcome(struct srv_conductor *c, const struct srv_job *job, con
         if (status != ELS_EIO || srv_store_probe(c->parts.store, NULL) == 0)
             break;
         srv_conductor_note_store(c, status);
+        if (o->status != SRV_CANCELLED)
+            srv_job_reopen(job);
         if (!pause_or_stop(c))
             return ELS_ECANCELLED;
+        decide(job, o);
     }
     /* What is too large says nothing about the store. */
     srv_conductor_note_store(c, status == ELS_ELIMIT ? 0 : status);
@@ -101,7 +112,7 @@ static void end_job(struct srv_conductor *c, struct srv_job *job, struct srv_out
     }
     count_end(c, o->status, seconds); /* first: who is told of the end may ask for the count */
     srv_job_end(job, o);
-    log_end(c, job, o, seconds, detail);
+    log_end(c, job, o, seconds, o->status == SRV_FAILED ? detail : NULL);
     c->parts.retired(c->parts.user, job);
     free(unstored);
 }

@@ -112,8 +112,8 @@ const struct srv_key srv_keys[] = {
     NUMBER(working, max_num_inference_steps, 2, 10000, 5000, "Steps in one job."),
     NUMBER(working, max_result_bytes, MIB, TIB, 512 * MIB, "Bytes in the results of one job."),
     NUMBER(working, max_job_cost, 1, INT64_MAX, 1000000000000000,
-           "Work of one job: images x steps x values of an image x images of the bank, and for "
-           "machines that look at every place x pixels once more."),
+           "Work of one job: images x steps x scales x values of an image x candidates of a pixel, "
+           "which come from every image of the bank."),
     NUMBER(working, job_timeout, 0, 3650 * DAY, 7 * DAY,
            "Seconds that one job may compute before it fails; 0: no limit."),
 

@@ -31,7 +31,7 @@
 #include "metrics.h"
 #include "reload.h"
 
-enum { FINISH_MS = 5000, LAST_STEP_MS = 10000 };
+enum { FINISH_MS = 5000 };
 
 static const struct srv_route *const tables[] = {
     srv_meta_routes,
@@ -192,7 +192,7 @@ static int run(struct srv_daemon *daemon, struct els_error *err)
     r = serve(daemon, http, &signals, err);
     atomic_store(&daemon->draining, true);
     if (daemon->jobs)
-        srv_jobs_drain(daemon->jobs, LAST_STEP_MS);
+        srv_jobs_drain(daemon->jobs);
     if (daemon->bank_loads)
         srv_bank_loads_drain(daemon->bank_loads);
     http = srv_http_stop(http, FINISH_MS);

@@ -76,7 +76,7 @@ static int job_new(struct srv_job **out, struct srv_params *params)
         return status;
     }
     atomic_init(&job->refs, 1);
-    atomic_init(&job->cancelled, false);
+    atomic_init(&job->fate, SRV_FATE_OPEN);
     pthread_mutex_init(&job->lock, NULL);
     srv_watch_init(&job->watchers);
     job->params = params;
@@ -210,6 +210,34 @@ int srv_job_load_inputs(struct srv_job *job, struct srv_store *store, struct els
 
 /* ---- moving ---- */
 
+static bool decide(struct srv_job *job, int fate)
+{
+    int found = SRV_FATE_OPEN;
+
+    return atomic_compare_exchange_strong(&job->fate, &found, fate) || found == fate;
+}
+
+bool srv_job_cancel(struct srv_job *job)
+{
+    return decide(job, SRV_FATE_CANCELLED);
+}
+
+bool srv_job_begin_end(struct srv_job *job)
+{
+    return decide(job, SRV_FATE_ENDING);
+}
+
+void srv_job_reopen(struct srv_job *job)
+{
+    atomic_store(&job->fate, SRV_FATE_OPEN);
+}
+
+bool srv_job_is_cancelled(const struct srv_job *job)
+{
+    /* relaxed: nothing but the flag itself is read */
+    return atomic_load_explicit(&job->fate, memory_order_relaxed) == SRV_FATE_CANCELLED;
+}
+
 void srv_job_start(struct srv_job *job, int64_t now)
 {
     pthread_mutex_lock(&job->lock);
@@ -223,17 +251,15 @@ void srv_job_start(struct srv_job *job, int64_t now)
 }
 
 /* Notes the progress. True when it is time to tell. */
-static bool note_progress(struct srv_job *job, int step, double share, bool now, struct srv_progress *out)
+static bool note_progress(struct srv_job *job, int step, double done, bool now, struct srv_progress *out)
 {
     struct srv_progress *p = &job->record.progress;
     int64_t clock = srv_monotonic_ms();
-    double done;
     bool due;
 
     pthread_mutex_lock(&job->lock);
     p->step = step;
     p->image = step == p->steps ? job->record.num_images : 0;
-    done = (step + share) / p->steps;
     p->eta_seconds = done > 0 ? (double)(clock - job->started_monotonic) / 1000 * (1 - done) / done : -1;
     due = now || clock - job->last_told >= PROGRESS_MS;
     if (due)
@@ -243,12 +269,12 @@ static bool note_progress(struct srv_job *job, int step, double share, bool now,
     return due;
 }
 
-void srv_job_progress(struct srv_job *job, int step, double share, bool now)
+void srv_job_progress(struct srv_job *job, int step, double done, bool now)
 {
     struct srv_progress p;
     char eta[32] = "null", text[160];
 
-    if (!note_progress(job, step, share, now, &p))
+    if (!note_progress(job, step, done, now, &p))
         return;
     if (p.eta_seconds >= 0)
         snprintf(eta, sizeof(eta), "%.3f", p.eta_seconds);

@@ -4,7 +4,7 @@
  *     struct srv_job *job = NULL;
  *     srv_job_new(&job, params, owner, peer);    // takes params
  *     srv_job_start(job, srv_now_ms());          // conductor
- *     srv_job_progress(job, 3, 0.5);             // conductor's workers
+ *     srv_job_progress(job, 3, 0.5, false);      // whoever computes
  *     srv_job_end(job, &outcome);                // whoever ends it, once the store knows
  *     job = srv_job_unref(job);
  */
@@ -21,6 +21,12 @@
 
 enum { SRV_PEER_SIZE = 48 };
 
+enum srv_fate {
+    SRV_FATE_OPEN,
+    SRV_FATE_CANCELLED, /* asked to stop; polled by the workers */
+    SRV_FATE_ENDING,    /* its outcome goes into the store: too late to cancel it */
+};
+
 struct srv_job {
     atomic_int refs;
     /* fixed at birth, read by anyone; but for the values of uploaded tensors, which only the owner looks at */
@@ -28,8 +34,7 @@ struct srv_job {
     struct srv_events *events;
     char peer[SRV_PEER_SIZE]; /* the address that it came from; "" after a restart */
     int64_t born; /* when it was accepted or restored, monotonic ms */
-    /* asked to stop; polled by the workers */
-    atomic_bool cancelled;
+    atomic_int fate; /* of enum srv_fate: cancelled or ending, whichever came first */
     /* links of the queue and of the list of live jobs, each under its owner's lock */
     struct srv_job *next_queued, *next_live;
     struct srv_watch watchers; /* parked requests and streams */
@@ -59,9 +64,19 @@ char *srv_job_text(struct srv_job *job);
 
 /* Queued → running. Publishes and wakes. */
 void srv_job_start(struct srv_job *job, int64_t now);
-/* `step` steps are done and `share` (0…1) of the next. Any worker; published at most every 200 ms,
- * or at once when `now` says so. */
-void srv_job_progress(struct srv_job *job, int step, double share, bool now);
+/* `step` steps are done, and `done` (0…1) of all the work. Any worker; published at most every 200 ms, or at once when
+ * `now` says so. */
+void srv_job_progress(struct srv_job *job, int step, double done, bool now);
+
+/*
+ * Whether a job is cancelled or its outcome stored is decided here, once: of the two, whichever is tried first. True: it
+ * is so. After srv_job_begin_end has come true the outcome is stored, or srv_job_reopen undoes it.
+ */
+bool srv_job_cancel(struct srv_job *job);
+bool srv_job_begin_end(struct srv_job *job);
+void srv_job_reopen(struct srv_job *job);
+bool srv_job_is_cancelled(const struct srv_job *job);
+
 /* To an ended status: the terminal event, and everyone is woken. The texts are copied. */
 void srv_job_end(struct srv_job *job, const struct srv_outcome *outcome);
 /* Takes the uploaded tensors from the store, where they are while the job waits: its owner, before it computes. */

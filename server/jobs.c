@@ -173,7 +173,9 @@ int srv_jobs_cancel(struct srv_jobs *jobs, struct srv_job *job, struct els_error
     int status;
 
     if (!srv_queue_remove(jobs->queue, job)) {
-        atomic_store(&job->cancelled, true);
+        if (!srv_job_cancel(job))
+            return SRV_JOBS_ENDING;
+        srv_conductor_wake(jobs->conductor);
         return ELS_ECANCELLED;
     }
     /* The job is this thread's own now, and so is the queue's reference. */
@@ -398,6 +400,7 @@ int srv_jobs_new(struct srv_jobs **out, struct srv_daemon *daemon, struct els_er
                                    &(struct srv_conductor_parts){.config = config, .log = daemon->log,
                                                                  .metrics = daemon->metrics,
                                                                  .store = jobs->store, .queue = jobs->queue,
+                                                                 .accounts = daemon->accounts,
                                                                  .retired = remove_live, .user = jobs},
                                    err);
     if (status < 0) {
@@ -413,13 +416,13 @@ int srv_jobs_start(struct srv_jobs *jobs)
     return srv_conductor_start(jobs->conductor);
 }
 
-void srv_jobs_drain(struct srv_jobs *jobs, int timeout_ms)
+void srv_jobs_drain(struct srv_jobs *jobs)
 {
     struct srv_job *job;
     int left = 0;
     char number[32];
 
-    srv_conductor_drain(jobs->conductor, timeout_ms);
+    srv_conductor_drain(jobs->conductor);
     pthread_mutex_lock(&jobs->lock);
     for (size_t i = 0; i < SRV_LIVE_BUCKETS; i++) {
         for (job = jobs->live[i]; job; job = job->next_live, left++)

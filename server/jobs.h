@@ -5,12 +5,12 @@
  *     srv_jobs_new(&jobs, daemon, &err);      // opens the store, re-queues what was unfinished
  *     srv_jobs_start(jobs);                   // the conductor thread and its pool begin to work
  *     …                                       // HTTP handlers in api_jobs.c call the rest
- *     srv_jobs_drain(jobs, 30000);            // SIGTERM: no new ones; running steps end; unfinished jobs stay
+ *     srv_jobs_drain(jobs);                   // SIGTERM: no new ones; running jobs stop; unfinished jobs stay
  *                                             // in the store and are re-queued at the next start
  *     jobs = srv_jobs_free(jobs);
  *
  * Rooms: params (JSON ⇄ els_sample_spec), job (one job's state, events, waiters), queue (bounded FIFO),
- * conductor (the one thread that runs steps on the pool), store (SQLite, WAL; ":memory:" without a
+ * conductor (lets jobs begin; executors compute, in turns), store (SQLite, WAL; ":memory:" without a
  * state_dir), events (the server-sent event ring), api_jobs and api_samples (the routes).
  */
 #ifndef SRV_JOBS_H
@@ -23,8 +23,8 @@ struct srv_jobs;
 
 int srv_jobs_new(struct srv_jobs **out, struct srv_daemon *daemon, struct els_error *err);
 int srv_jobs_start(struct srv_jobs *jobs);
-/* Blocks until the running step has ended (at most timeout_ms); parked requests are woken. */
-void srv_jobs_drain(struct srv_jobs *jobs, int timeout_ms);
+/* Blocks until nothing is computed or stored any more; parked requests are woken. */
+void srv_jobs_drain(struct srv_jobs *jobs);
 /* NULL is fine. Returns NULL. */
 struct srv_jobs *srv_jobs_free(struct srv_jobs *jobs);
 

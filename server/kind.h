@@ -65,10 +65,12 @@ struct srv_kind {
      * needs, and adds faults. */
     void (*settle)(struct srv_reading *r);
 
-    /* ---- computing; on the conductor's thread ---- */
+    /* ---- computing; on an executor's thread ---- */
 
     /* Prepares run->work. Cheap: what takes long belongs into the first step. */
     int (*begin)(struct srv_run *run, struct els_error *err);
+    /* What a step takes, in the measure of srv_params.cost: as exactly as is known by now. */
+    double (*work)(const struct srv_run *run, int step);
     /* Runs step run->next, and keeps what it gave. After an error or ELS_ECANCELLED it can be run again. */
     int (*step)(struct srv_run *run, struct els_pool *pool, const struct els_watch *watch, struct els_error *err);
     /* The sampler, where its step is all that the next step does: then it may be taken together with others, and
@@ -77,8 +79,8 @@ struct srv_kind {
     void (*stepped)(struct srv_run *run);
     /* [N,C,H,W] that step run->next − 1 gave, and its t: to be shown to those who look on. NULL: nothing to see. */
     const float *(*preview)(const struct srv_run *run, double *t);
-    /* All steps are done: run->result, and the pictures if there are any. */
-    int (*finish)(struct srv_run *run, struct els_pool *pool, struct els_error *err);
+    /* All steps are done: run->result, and the pictures if there are any. After ELS_ECANCELLED it can be run again. */
+    int (*finish)(struct srv_run *run, struct els_pool *pool, const struct els_watch *watch, struct els_error *err);
     /* Frees run->work; NULL is fine. */
     void (*end)(struct srv_run *run);
     /* What skipping can have changed so far. */

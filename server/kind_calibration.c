@@ -1,7 +1,7 @@
 /*
  * The kind "calibration": the locality scales of a network, found from its own reverse trajectories (calibrate.h). A
  * step is one time t, for all seeds and scales in one pass over the bank. settle() runs in the back room, the rest on
- * the conductor's thread.
+ * an executor's thread.
  *
  * It keeps no tensors: the curves are in the JSON of the result. With save_as the schedule is stored under a name, in
  * the same transaction as the result.
@@ -19,6 +19,7 @@
 enum {
     NUMBER_TEXT = 25, /* characters of a number in the result, at most */
     ENTRY_TEXT = 32,  /* of a time and its scale in a schedule */
+    NUMBERS_PER_POLL = 8192,
 };
 
 static const struct srv_output outputs[] = {{0}};
@@ -135,6 +136,23 @@ static void settle_size(struct srv_reading *r)
     r->faults->code = "result_too_large";
 }
 
+/* What the job holds: an evaluation with its answer, the curves, and they as text while it grows. */
+static void settle_memory(struct srv_reading *r, const int64_t *images, int64_t num_images)
+{
+    struct srv_params *p = r->params;
+    uint64_t values = els_shape_values(p->shape),
+             answer = (uint64_t)p->num_p * (uint64_t)p->spec.num_images * values * sizeof(float),
+             most = (uint64_t)ELS_CALIBRATION_ANSWER_BYTES + (uint64_t)p->num_p * values * sizeof(float);
+    struct els_evaluation one = {
+        .bank = p->spec.bank, .images = images, .num_images = num_images,
+        .machine = p->spec.machine, .candidates = p->spec.candidates,
+        .num_p = p->num_p, .p = p->p, .alpha_bar = 0.5, .beta = 0.5, .batch = 1, .x = p->xt,
+    };
+
+    srv_settle_evaluation_bytes(r, &one, p->spec.num_images, false);
+    p->run_bytes += (answer < most ? answer : most) + 2 * p->result_bytes;
+}
+
 /* The library's own word on the parameters. */
 static void settle_library(struct srv_reading *r)
 {
@@ -149,7 +167,9 @@ static void settle_library(struct srv_reading *r)
         status = els_bank_select(p->spec.bank, &p->spec.selection, &images, &n, &err);
     if (status < 0)
         srv_fault_library(r, &err);
-    p->cost = srv_pass_cost(p, n) * p->num_t * (double)p->spec.num_images;
+    else
+        settle_memory(r, images, n);
+    p->cost = srv_passes_cost(p, n) * p->num_t * (double)p->spec.num_images;
     els_calibration_free(calibration);
     free(images);
 }
@@ -252,22 +272,31 @@ static double certified_error(const struct srv_run *run)
     return 0; /* a calibration skips nothing */
 }
 
+static double work(const struct srv_run *run, int step)
+{
+    return run->job->params->cost / run->job->params->num_steps;
+}
+
 static int step(struct srv_run *run, struct els_pool *pool, const struct els_watch *watch, struct els_error *err)
 {
     return els_calibration_step(run->work, pool, watch, err);
 }
 
 /* "name":[S][T][K] */
-static int write_curves(struct els_buffer *out, const char *name, const double *values, const struct srv_params *p)
+static int write_curves(struct els_buffer *out, const char *name, const double *values, const struct srv_params *p,
+                        const struct els_watch *watch)
 {
     size_t count = (size_t)p->spec.num_images * (size_t)p->num_t * (size_t)p->num_p;
     size_t row = (size_t)p->num_p, seed = row * (size_t)p->num_t;
     int status = els_buffer_printf(out, ",\"%s\":[", name);
 
-    for (size_t i = 0; i < count && status == 0; i++)
+    for (size_t i = 0; i < count && status == 0; i++) {
+        if (i % NUMBERS_PER_POLL == 0 && watch->poll(watch->user, 1))
+            return ELS_ECANCELLED;
         status = els_buffer_printf(out, "%s%s%.9g%s%s%s", i % seed == 0 ? "[" : "", i % row == 0 ? "[" : "", values[i],
                                    i % row == row - 1 ? "]" : "", i % seed == seed - 1 ? "]" : "",
                                    i + 1 < count ? "," : "");
+    }
     return status == 0 ? els_buffer_printf(out, "]") : status;
 }
 
@@ -308,7 +337,7 @@ static int write_head(struct els_buffer *out, const struct srv_params *p)
     return status;
 }
 
-static int finish(struct srv_run *run, struct els_pool *pool, struct els_error *err)
+static int finish(struct srv_run *run, struct els_pool *pool, const struct els_watch *watch, struct els_error *err)
 {
     const struct srv_params *p = run->job->params;
     struct els_buffer text = ELS_BUFFER_INIT(((size_t)1 << 20) + 2 * p->result_bytes);
@@ -316,9 +345,9 @@ static int finish(struct srv_run *run, struct els_pool *pool, struct els_error *
     int status = write_head(&text, p);
 
     if (status == 0)
-        status = write_curves(&text, "cosine", els_calibration_cosine(run->work), p);
+        status = write_curves(&text, "cosine", els_calibration_cosine(run->work), p, watch);
     if (status == 0)
-        status = write_curves(&text, "l2", els_calibration_l2(run->work), p);
+        status = write_curves(&text, "l2", els_calibration_l2(run->work), p, watch);
     if (status == 0)
         status = write_schedule(&text, "scales", run, (enum els_calibration_fit)p->fit, &run->scales, err);
     if (status == 0)
@@ -329,7 +358,7 @@ static int finish(struct srv_run *run, struct els_pool *pool, struct els_error *
     run->save_as = *p->save_as ? p->save_as : NULL;
     if (status < 0) {
         els_buffer_deinit(&text);
-        return err && err->message[0] ? status : els_fail(err, status, NULL, "There is no memory for the result.");
+        return status == ELS_ECANCELLED || (err && err->message[0]) ? status : els_fail(err, status, NULL, "There is no memory for the result.");
     }
     run->result = (char *)text.data; /* the run owns the text now */
     return 0;
@@ -342,6 +371,7 @@ const struct srv_kind srv_kind_calibration = {
     .outputs = outputs,
     .settle = settle,
     .begin = begin,
+    .work = work,
     .step = step,
     .finish = finish,
     .end = end,

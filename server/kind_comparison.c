@@ -1,8 +1,8 @@
 /*
  * The kind "comparison": a machine and the machine `is` draw from a network's own noise, and their images are held
  * against the network's (compare.h). What the body may say is that of a sample, with the network's images and
- * their seeds (or noise) in the place of num_images and seed. settle() runs in the back room, the rest on the conductor's
- * thread.
+ * their seeds (or noise) in the place of num_images and seed. settle() runs in the back room, the rest on an
+ * executor's thread.
  *
  * Seeds need not follow each other. Where they do not, x_T is drawn for each of them here, which is what a sampler
  * would do; ddpm draws on after x_T, so it wants seeds in a row.
@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "caption.h"
+#include "effort.h"
 #include "json.h"
 #include "kind_sample.h"
 #include "mem.h"
@@ -20,7 +21,7 @@
 #include "run.h"
 #include "sha256.h"
 
-enum { THEORY, IDEAL, MAX_PNG = 256 << 20 };
+enum { THEORY, IDEAL, MAX_PNG = 256 << 20, HASH_PIECE = 4 << 20 };
 
 /* ---- what is kept ---- */
 
@@ -158,6 +159,23 @@ static void settle_noise(struct srv_reading *r)
         draw(r);
 }
 
+/* Of one step of `is`, for all images. */
+static double ideal_work(const struct srv_params *p)
+{
+    return els_effort_pairs(ELS_MACHINE_IS, p->spec.candidates, p->shape, 1) * (double)p->bank_images *
+           (double)p->spec.num_images;
+}
+
+/* The second sampler; the sheet's tiles, its pixels and its PNG; what is told of each image. */
+static void settle_memory(struct srv_params *p)
+{
+    uint64_t n = (uint64_t)p->spec.num_images, values = els_shape_values(p->shape);
+
+    p->run_bytes += n * (2 * values * sizeof(float) + sizeof(struct els_noise)) +
+                    3 * n * values * (sizeof(float) + 2) +
+                    n * (2 * sizeof(struct els_compared) + SRV_SAMPLE_IMAGE_TEXT);
+}
+
 static void settle(struct srv_reading *r)
 {
     struct srv_params *p = r->params;
@@ -170,7 +188,9 @@ static void settle(struct srv_reading *r)
         srv_settle_bytes(r);
     if (r->faults->count == 0)
         srv_sample_settle_sampler(r);
+    settle_memory(p);
     /* The machine's steps, then as many of `is`. */
+    p->cost += p->num_steps * ideal_work(p);
     p->num_steps *= 2;
 }
 
@@ -242,22 +262,53 @@ static double certified_error(const struct srv_run *run)
     return els_sampler_certified_error(((const struct comparing *)run->work)->theory);
 }
 
+static double work(const struct srv_run *run, int step)
+{
+    const struct srv_params *p = run->job->params;
+    const struct els_sampler *theory = ((const struct comparing *)run->work)->theory;
+    int steps = p->num_steps / 2;
+    double setup = step == 0 ? p->setup_cost : 0;
+
+    if (step >= steps)
+        return ideal_work(p);
+    if (theory)
+        return setup + srv_sample_cost_sum(srv_sample_step_cost(p, step, els_sampler_step_info(theory, step).p));
+    /* Before automatic scales are known, all steps are taken for equal. */
+    return setup + (p->cost - p->setup_cost) / steps - ideal_work(p);
+}
+
+/* What the bank alone says about scales, before the first step. */
+static int choose_scales(struct srv_run *run, struct els_pool *pool, const struct els_watch *watch,
+                         struct els_error *err)
+{
+    const struct srv_params *p = run->job->params;
+    struct comparing *work = run->work;
+    struct srv_part part = {watch, 0, p->setup_cost / run->kind->work(run, 0)};
+    struct els_watch partly = srv_part_watch(&part);
+    int status = srv_sample_auto_scales(&work->scales, p, pool, &partly, err);
+
+    if (status == 0)
+        status = make_sampler(&work->theory, run, p->spec.machine, &work->scales, err);
+    if (status == 0)
+        srv_run_plan(run);
+    return status;
+}
+
 static int step(struct srv_run *run, struct els_pool *pool, const struct els_watch *watch, struct els_error *err)
 {
     const struct srv_params *p = run->job->params;
     struct comparing *work = run->work;
-    struct els_sampler *sampler;
+    struct srv_part part = {watch, 0, 1};
+    struct els_watch partly = srv_part_watch(&part);
     int status = 0;
 
-    if (!work->theory) {
-        status = srv_sample_auto_scales(&work->scales, p, pool, watch, err);
-        if (status == 0)
-            status = make_sampler(&work->theory, run, p->spec.machine, &work->scales, err);
-    }
+    if (!work->theory)
+        status = choose_scales(run, pool, watch, err);
     if (status < 0)
         return status;
-    sampler = run->next < p->num_steps / 2 ? work->theory : work->ideal;
-    return els_sampler_step(sampler, pool, watch, err);
+    part.first = run->next == 0 ? p->setup_cost / run->kind->work(run, 0) : 0;
+    part.share = 1 - part.first;
+    return els_sampler_step(run->next < p->num_steps / 2 ? work->theory : work->ideal, pool, &partly, err);
 }
 
 /* ---- the outcome ---- */
@@ -357,7 +408,7 @@ static char *result_text(const struct srv_run *run, const struct els_comparison 
 }
 
 /* network | theory | ideal, a row per image, as the job's sheet. */
-static int draw_sheet(struct srv_run *run)
+static int draw_sheet(struct srv_run *run, const struct els_watch *watch)
 {
     const struct srv_params *p = run->job->params;
     _cleanup_(els_freep) char *caption = srv_caption(run->job->record.id, p->json, -1);
@@ -372,21 +423,24 @@ static int draw_sheet(struct srv_run *run)
         status = els_compare_sheet(&picture, p->images, run->tensors[THEORY], run->tensors[IDEAL], p->spec.num_images,
                                    p->shape);
     if (status == 0)
-        status = els_picture_write_png(&png, &picture, text, 1);
+        status = els_picture_write_png_watched(&png, &picture, text, 1, watch);
     els_picture_deinit(&picture);
+    els_sha256_init(&hash);
+    for (size_t at = 0; status == 0 && at < png.size; at += HASH_PIECE) {
+        els_sha256_update(&hash, png.data + at, png.size - at < HASH_PIECE ? png.size - at : HASH_PIECE);
+        status = watch->poll(watch->user, 1) ? ELS_ECANCELLED : 0;
+    }
     if (status < 0) {
         els_buffer_deinit(&png);
         return status;
     }
     run->num_pictures = 1;
     run->pictures[0] = (struct srv_kept_picture){.image = SRV_PICTURE_SHEET, .png = png.data, .size = png.size};
-    els_sha256_init(&hash);
-    els_sha256_update(&hash, png.data, png.size);
     els_sha256_hex(&hash, run->pictures[0].sha256);
     return 0;
 }
 
-static int finish(struct srv_run *run, struct els_pool *pool, struct els_error *err)
+static int finish(struct srv_run *run, struct els_pool *pool, const struct els_watch *watch, struct els_error *err)
 {
     const struct srv_params *p = run->job->params;
     const struct comparing *work = run->work;
@@ -395,12 +449,15 @@ static int finish(struct srv_run *run, struct els_pool *pool, struct els_error *
 
     srv_run_keep(run, THEORY, 0, els_sampler_x(work->theory), els_shape_values(p->shape));
     srv_run_keep(run, IDEAL, 0, els_sampler_x(work->ideal), els_shape_values(p->shape));
-    status = els_compare(&c, p->images, run->tensors[THEORY], run->tensors[IDEAL], p->spec.num_images, p->shape, err);
+    status = els_compare(&c, p->images, run->tensors[THEORY], run->tensors[IDEAL], p->spec.num_images, p->shape, watch,
+                         err);
     if (status < 0)
         return status;
     run->result = result_text(run, &c);
     els_comparison_deinit(&c);
-    status = draw_sheet(run);
+    status = draw_sheet(run, watch);
+    if (status == ELS_ECANCELLED)
+        return status;
     if (status == ELS_ELIMIT)
         status = 0; /* as large a sheet is not promised; the tensors have it all */
     if (status < 0 || !run->result)
@@ -416,6 +473,7 @@ const struct srv_kind srv_kind_comparison = {
     .has_sheet = true,
     .settle = settle,
     .begin = begin,
+    .work = work,
     .step = step,
     .finish = finish,
     .end = end,

@@ -1,6 +1,6 @@
 /*
  * The kind "denoise": one evaluation of a score machine on noisy images at one noise level, for several scales in one
- * pass over the bank. settle() runs in the back room, the rest on the conductor's thread.
+ * pass over the bank. settle() runs in the back room, the rest on an executor's thread.
  *
  * All four outputs follow from x̂0 (Tweedie, eq. 3, 9, 24): score = (a·x̂0 − x)/σ², ε = (x − a·x̂0)/σ. They are
  * served as [K,B,C,H,W] and [K,B,H,W], K scales of B images, and kept image by image as [K,C,H,W].
@@ -98,6 +98,28 @@ static void settle_p(struct srv_reading *r)
     srv_resolve(r, "p", srv_p_json(p));
 }
 
+static struct els_evaluation evaluation_of(const struct srv_params *p, const int64_t *images, int64_t num_images)
+{
+    return (struct els_evaluation){
+        .bank = p->spec.bank, .images = images, .num_images = num_images,
+        .machine = p->spec.machine, .candidates = p->spec.candidates,
+        .num_p = p->depth, .p = p->p, .alpha_bar = alpha_bar_of(p), .beta = beta_of(p),
+        .tolerance = p->spec.tolerance, .batch = p->spec.num_images, .x = p->x,
+    };
+}
+
+/* What the job holds beside its results: the evaluation, and its answer. */
+static void settle_memory(struct srv_reading *r, const int64_t *images, int64_t num_images)
+{
+    struct srv_params *p = r->params;
+    struct els_evaluation one = evaluation_of(p, images, num_images);
+    uint64_t values = els_shape_values(p->shape);
+
+    one.batch = 1;
+    srv_settle_evaluation_bytes(r, &one, p->spec.num_images, p->outputs & 1u << ENTROPY);
+    p->run_bytes += (uint64_t)p->depth * (uint64_t)p->spec.num_images * 2 * values * sizeof(float);
+}
+
 static void settle_selection(struct srv_reading *r)
 {
     struct srv_params *p = r->params;
@@ -106,8 +128,10 @@ static void settle_selection(struct srv_reading *r)
 
     if (els_bank_select(p->spec.bank, &p->spec.selection, &images, &n, &err) < 0)
         srv_fault_library(r, &err);
+    else
+        settle_memory(r, images, n);
     free(images);
-    p->cost = srv_pass_cost(p, n) * (double)p->spec.num_images;
+    p->cost = srv_passes_cost(p, n) * (double)p->spec.num_images;
 }
 
 static void settle(struct srv_reading *r)
@@ -211,17 +235,17 @@ static void keep(struct srv_run *run, const float *x0, const float *entropy)
     }
 }
 
+static double work(const struct srv_run *run, int step)
+{
+    return run->job->params->cost;
+}
+
 static int step(struct srv_run *run, struct els_pool *pool, const struct els_watch *watch, struct els_error *err)
 {
     const struct srv_params *p = run->job->params;
     struct denoising *d = run->work;
     size_t images = (size_t)p->depth * (size_t)p->spec.num_images;
-    struct els_evaluation e = {
-        .bank = p->spec.bank, .images = d->images, .num_images = d->num_images,
-        .machine = p->spec.machine, .candidates = p->spec.candidates,
-        .num_p = p->depth, .p = p->p, .alpha_bar = alpha_bar_of(p), .beta = beta_of(p),
-        .tolerance = p->spec.tolerance, .batch = p->spec.num_images, .x = p->x,
-    };
+    struct els_evaluation e = evaluation_of(p, d->images, d->num_images);
     _cleanup_(els_freep) float *x0 = els_alloc_array(images, els_shape_values(p->shape) * sizeof(*x0));
     _cleanup_(els_freep) float *entropy = NULL;
     struct els_answer answer = {.x0 = x0};
@@ -239,7 +263,7 @@ static int step(struct srv_run *run, struct els_pool *pool, const struct els_wat
     return 0;
 }
 
-static int finish(struct srv_run *run, struct els_pool *pool, struct els_error *err)
+static int finish(struct srv_run *run, struct els_pool *pool, const struct els_watch *watch, struct els_error *err)
 {
     const struct srv_params *p = run->job->params;
     json_t *json = json_pack("{s:o, s:o, s:f, s:f, s:o}", "p", p->num_p > 0 ? srv_p_json(p) : json_null(), "t",
@@ -259,6 +283,7 @@ const struct srv_kind srv_kind_denoise = {
     .tensors_inside = true,
     .settle = settle,
     .begin = begin,
+    .work = work,
     .step = step,
     .finish = finish,
     .end = end,

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "effort.h"
 #include "mosaic.h"
 #include "params_fields.h"
 #include "saved_scales.h"
@@ -194,30 +195,88 @@ static void settle_outputs(struct srv_reading *r)
     srv_resolve_outputs(r);
 }
 
-/* Passes over the bank. A mosaic remembers candidates, which a step does not, and takes many times as long. */
-static double passes(const struct srv_params *p)
+bool srv_sample_has_mosaic(const struct srv_params *p, int step)
 {
-    double mosaics = 0;
-
-    if (p->outputs & 1u << SRV_SAMPLE_MOSAIC)
-        mosaics = p->num_steps;
-    else if (p->outputs & 1u << SRV_SAMPLE_FINAL_MOSAIC)
-        mosaics = 1;
-    return p->num_steps + SRV_MOSAIC_PASSES * mosaics;
+    return p->outputs & 1u << SRV_SAMPLE_MOSAIC ||
+           (p->outputs & 1u << SRV_SAMPLE_FINAL_MOSAIC && step == p->num_steps - 1);
 }
 
-static void settle_cost(struct srv_reading *r, int64_t bank_images)
+/* What is told of finished images is found by two scans: one like a mosaic's, one for the nearest whole image. */
+static double findings_cost(const struct srv_params *p, int scale)
 {
+    if (!(p->outputs & (1u << SRV_SAMPLE_MOSAIC | 1u << SRV_SAMPLE_FINAL_MOSAIC)))
+        return 0;
+    return SRV_MOSAIC_PASSES * srv_pass_cost(p, scale, p->bank_images) +
+           els_effort_pairs(ELS_MACHINE_ES, p->spec.candidates, p->shape, 1) * (double)p->bank_images;
+}
+
+struct srv_sample_cost srv_sample_step_cost(const struct srv_params *p, int step, int scale)
+{
+    double pass = srv_pass_cost(p, scale, p->bank_images) * (double)p->spec.num_images;
+    bool last = step == p->num_steps - 1;
+
+    return (struct srv_sample_cost){
+        .mosaics = srv_sample_has_mosaic(p, step) ? SRV_MOSAIC_PASSES * pass : 0,
+        .pass = pass,
+        .findings = last ? findings_cost(p, scale) * (double)p->spec.num_images : 0,
+    };
+}
+
+double srv_sample_cost_sum(struct srv_sample_cost cost)
+{
+    return cost.mosaics + cost.pass + cost.findings;
+}
+
+/* `sampler` has the steps, and other numbers of images. */
+static void settle_cost(struct srv_reading *r, const struct els_sampler *sampler)
+{
+    int64_t bank_images = els_sampler_num_bank_images(sampler);
     struct srv_params *p = r->params;
 
-    p->cost = srv_pass_cost(p, bank_images) * passes(p) * (double)p->spec.num_images;
-    if (!p->auto_scales)
-        return;
-    if (bank_images < 2)
-        srv_fault(r->faults, "/scales", "scales is \"auto\", which holds images out of the bank: it needs 2 or more.");
-    /* As scale_auto.h says. */
-    p->cost += srv_pass_cost(p, bank_images < ELS_AUTO_IMAGES ? bank_images : ELS_AUTO_IMAGES) * 4 * ELS_AUTO_HELD *
-               ELS_AUTO_TIMES;
+    if (p->auto_scales) {
+        if (bank_images < 2)
+            srv_fault(r->faults, "/scales",
+                      "scales is \"auto\", which holds images out of the bank: it needs 2 or more.");
+        /* As scale_auto.h says; the scales that it tries most are small ones. */
+        p->setup_cost = srv_pass_cost(p, 3, bank_images < ELS_AUTO_IMAGES ? bank_images : ELS_AUTO_IMAGES) * 4 *
+                        ELS_AUTO_HELD * ELS_AUTO_TIMES;
+    }
+    p->bank_images = bank_images;
+    p->cost = p->setup_cost;
+    for (int i = 0; i < els_sampler_num_steps(sampler); i++)
+        p->cost += srv_sample_cost_sum(srv_sample_step_cost(p, i, els_sampler_step_info(sampler, i).p));
+}
+
+/* What the job holds beside its results while it runs. `sampler` is like its own, with one image. */
+static void settle_memory(struct srv_reading *r, const struct els_sampler *sampler)
+{
+    struct srv_params *p = r->params;
+    struct els_evaluation e = els_sampler_evaluation(sampler);
+    uint64_t n = (uint64_t)p->spec.num_images, values = els_shape_values(p->shape),
+             pixels = values / (uint64_t)p->shape.c, mosaic;
+    int threads = r->source->limits.threads > 0 ? r->source->limits.threads : 1, least = 0, most = 0;
+
+    for (int i = 0; i < els_sampler_num_steps(sampler); i++) {
+        int scale = els_sampler_step_info(sampler, i).p;
+
+        least = i == 0 || scale < least ? scale : least;
+        most = scale > most ? scale : most;
+    }
+    for (int k = 0; k < 2; k++) {
+        e.p = k == 0 ? &least : &most;
+        srv_settle_evaluation_bytes(r, &e, (int64_t)n, p->spec.entropy);
+        if (p->auto_scales)
+            srv_settle_evaluation_bytes(r, &e, 4 * ELS_AUTO_HELD, false);
+        mosaic = p->outputs & (1u << SRV_SAMPLE_MOSAIC | 1u << SRV_SAMPLE_FINAL_MOSAIC)
+                     ? els_effort_mosaic_bytes(&e, p->depth, threads)
+                     : 0;
+        p->run_bytes = mosaic > p->run_bytes ? mosaic : p->run_bytes;
+    }
+    if (p->auto_scales)
+        p->run_bytes += (ELS_MAX_P_COUNT + 3) * ELS_AUTO_HELD * values * sizeof(float);
+    /* x and x0, once more where passes are shared; the picture; what is told of it. */
+    p->run_bytes += n * (4 * values * sizeof(float) + pixels * sizeof(float) + sizeof(struct els_noise) + values +
+                         SRV_SAMPLE_IMAGE_TEXT);
 }
 
 /* The library's own word on the parameters. */
@@ -231,7 +290,9 @@ void srv_sample_settle_sampler(struct srv_reading *r)
     one.num_images = 1;
     status = els_sampler_new(&sampler, &one, &err);
     if (status == 0)
-        settle_cost(r, els_sampler_num_bank_images(sampler));
+        settle_cost(r, sampler);
+    if (status == 0)
+        settle_memory(r, sampler);
     els_sampler_free(sampler);
     if (status < 0)
         srv_fault_library(r, &err);
@@ -285,6 +346,7 @@ const struct srv_kind srv_kind_sample = {
     .has_images = true,
     .settle = settle,
     .begin = srv_sample_begin,
+    .work = srv_sample_work,
     .step = srv_sample_step,
     .sampler = srv_sample_sampler,
     .stepped = srv_sample_stepped,

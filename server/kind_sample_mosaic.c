@@ -1,6 +1,6 @@
 /*
  * The mosaics of a sample: taken of the question that the sampler's next step will answer, image by image, before it
- * runs; and after the last step what is told of the finished images. Only the conductor's thread comes here.
+ * runs; and after the last step what is told of the finished images. Only the executor's thread comes here.
  *
  * Places and regions are int32, weights float32; all are kept in the run's tensors, whose values have four bytes.
  */
@@ -39,13 +39,6 @@ static void keep_mosaic(struct srv_run *run, int first, int64_t n, int slot, con
         weights[i] = (float)c->weight;
     }
     memcpy(regions, m->region, pixels * sizeof(int32_t));
-}
-
-bool srv_sample_wants_mosaics(const struct srv_run *run)
-{
-    bool last = run->next == run->job->params->num_steps - 1;
-
-    return run->tensors[SRV_SAMPLE_MOSAIC] || (last && run->tensors[SRV_SAMPLE_FINAL_MOSAIC]);
 }
 
 int srv_sample_mosaics(struct srv_run *run, const struct els_sampler *sampler, struct els_pool *pool,

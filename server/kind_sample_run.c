@@ -1,5 +1,5 @@
 /*
- * The kind "sample", computed: automatic scales, the sampler's steps, and at the end the PNGs. Only the conductor's
+ * The kind "sample", computed: automatic scales, the sampler's steps, and at the end the PNGs. Only the executor's
  * thread comes here; the PNGs are drawn by the pool.
  */
 #include <stdlib.h>
@@ -13,8 +13,6 @@
 #include "sha256.h"
 
 enum { MAX_PNG = 64 << 20 };
-
-#define MOSAIC_SHARE 0.8 /* of a step that has one */
 
 /* What the kind keeps in run->work. */
 struct sampling {
@@ -75,19 +73,55 @@ double srv_sample_certified_error(const struct srv_run *run)
 
 /* ---- a step ---- */
 
+static struct srv_sample_cost cost_of(const struct srv_params *p, const struct els_sampler *sampler, int step)
+{
+    return srv_sample_step_cost(p, step, els_sampler_step_info(sampler, step).p);
+}
+
+double srv_sample_step_work(const struct srv_params *p, const struct els_sampler *sampler, int step)
+{
+    double setup = step == 0 ? p->setup_cost : 0;
+
+    return setup + (sampler ? srv_sample_cost_sum(cost_of(p, sampler, step)) : (p->cost - p->setup_cost) / p->num_steps);
+}
+
+double srv_sample_work(const struct srv_run *run, int step)
+{
+    return srv_sample_step_work(run->job->params, sampler_of(run), step);
+}
+
+/* So much work of the next step, after `before`. */
+static struct srv_part part_of(const struct srv_run *run, const struct els_watch *watch, double before, double work)
+{
+    double all = run->kind->work(run, run->next);
+
+    return (struct srv_part){watch, before / all, work / all};
+}
+
+static double setup_of(const struct srv_run *run)
+{
+    return run->next == 0 ? run->job->params->setup_cost : 0;
+}
+
 /* What the bank alone says about scales, before the first step. */
 static int choose_scales(struct srv_run *run, struct els_pool *pool, const struct els_watch *watch,
                          struct els_error *err)
 {
     struct sampling *work = work_of(run);
-    int status = srv_sample_auto_scales(&work->scales, run->job->params, pool, watch, err);
+    struct srv_part part = part_of(run, watch, 0, setup_of(run));
+    struct els_watch partly = srv_part_watch(&part);
+    int status = srv_sample_auto_scales(&work->scales, run->job->params, pool, &partly, err);
 
-    return status == 0 ? make_sampler(run, &work->scales, err) : status;
+    if (status == 0)
+        status = make_sampler(run, &work->scales, err);
+    if (status == 0)
+        srv_run_plan(run);
+    return status;
 }
 
 struct els_sampler *srv_sample_sampler(const struct srv_run *run)
 {
-    return srv_sample_wants_mosaics(run) ? NULL : work_of(run)->sampler;
+    return srv_sample_has_mosaic(run->job->params, run->next) ? NULL : work_of(run)->sampler;
 }
 
 void srv_sample_stepped(struct srv_run *run)
@@ -105,11 +139,12 @@ void srv_sample_stepped(struct srv_run *run)
 static int advance(struct srv_run *run, struct els_pool *pool, const struct els_watch *watch, struct els_error *err)
 {
     struct sampling *work = work_of(run);
-    bool mosaics = srv_sample_wants_mosaics(run);
-    struct srv_part before = {watch, 0, MOSAIC_SHARE}, then = {watch, mosaics ? MOSAIC_SHARE : 0,
-                                                               mosaics ? 1 - MOSAIC_SHARE : 1};
-    struct els_watch first = srv_part_watch(&before), second = srv_part_watch(&then);
-    int status = mosaics ? srv_sample_mosaics(run, work->sampler, pool, &first, err) : 0;
+    struct srv_sample_cost cost = cost_of(run->job->params, work->sampler, run->next);
+    double setup = setup_of(run);
+    struct srv_part mosaics = part_of(run, watch, setup, cost.mosaics),
+                    pass = part_of(run, watch, setup + cost.mosaics, cost.pass);
+    struct els_watch first = srv_part_watch(&mosaics), second = srv_part_watch(&pass);
+    int status = cost.mosaics > 0 ? srv_sample_mosaics(run, work->sampler, pool, &first, err) : 0;
 
     work->last = els_sampler_evaluation(work->sampler);
     if (status == 0)
@@ -117,6 +152,16 @@ static int advance(struct srv_run *run, struct els_pool *pool, const struct els_
     if (status == 0)
         srv_sample_stepped(run);
     return status;
+}
+
+static int find(struct srv_run *run, struct els_pool *pool, const struct els_watch *watch, struct els_error *err)
+{
+    struct sampling *work = work_of(run);
+    struct srv_sample_cost cost = cost_of(run->job->params, work->sampler, run->next);
+    struct srv_part part = part_of(run, watch, setup_of(run) + cost.mosaics + cost.pass, cost.findings);
+    struct els_watch partly = srv_part_watch(&part);
+
+    return srv_sample_findings(run, &work->last, els_sampler_x(work->sampler), &work->findings, pool, &partly, err);
 }
 
 int srv_sample_step(struct srv_run *run, struct els_pool *pool, const struct els_watch *watch, struct els_error *err)
@@ -130,7 +175,7 @@ int srv_sample_step(struct srv_run *run, struct els_pool *pool, const struct els
     if (status == 0 && els_sampler_next(work->sampler) == run->next)
         status = advance(run, pool, watch, err);
     if (status == 0 && run->next == run->job->params->num_steps - 1)
-        status = srv_sample_findings(run, &work->last, els_sampler_x(work->sampler), &work->findings, pool, watch, err);
+        status = find(run, pool, watch, err);
     return status;
 }
 
@@ -145,8 +190,16 @@ const float *srv_sample_preview(const struct srv_run *run, double *t)
 struct painting {
     struct srv_run *run;
     char *caption; /* of all images */
+    const struct els_watch *watch;
     atomic_int status;
 };
+
+/* True when nothing more is to be painted. */
+static bool look_in(struct painting *painting)
+{
+    return atomic_load_explicit(&painting->status, memory_order_relaxed) < 0 ||
+           painting->watch->poll(painting->watch->user, 1);
+}
 
 /* The PNG of one final image; an item of the pool. */
 static void paint(void *arg, size_t i, int worker)
@@ -155,13 +208,17 @@ static void paint(void *arg, size_t i, int worker)
     struct srv_run *run = painting->run;
     struct els_shape shape = run->job->params->shape;
     struct els_buffer png = ELS_BUFFER_INIT(MAX_PNG);
-    _cleanup_(els_freep) char *caption = srv_caption_of_image(painting->caption, (int)i);
-    const char *text[] = {"els", caption};
+    _cleanup_(els_freep) char *caption = NULL;
+    const char *text[] = {"els", NULL};
     struct els_picture picture = {0};
     struct els_sha256 hash;
-    int status = ELS_ENOMEM;
+    int status = look_in(painting) ? ELS_ECANCELLED : 0;
 
-    if (caption)
+    if (status == 0)
+        text[1] = caption = srv_caption_of_image(painting->caption, (int)i);
+    if (status == 0 && !caption)
+        status = ELS_ENOMEM;
+    if (status == 0)
         status = els_picture_from_values(&picture, run->tensors[SRV_SAMPLE_IMAGES] + i * els_shape_values(shape), 1,
                                          shape, 1);
     if (status == 0)
@@ -240,10 +297,11 @@ static char *result_text(const struct srv_run *run)
     return text;
 }
 
-int srv_sample_finish(struct srv_run *run, struct els_pool *pool, struct els_error *err)
+int srv_sample_finish(struct srv_run *run, struct els_pool *pool, const struct els_watch *watch, struct els_error *err)
 {
     const struct srv_params *p = run->job->params;
-    struct painting painting = {.run = run, .caption = srv_caption(run->job->record.id, p->json, -1), .status = 0};
+    struct painting painting = {
+        .run = run, .caption = srv_caption(run->job->record.id, p->json, -1), .watch = watch, .status = 0};
 
     srv_run_keep(run, SRV_SAMPLE_IMAGES, 0, els_sampler_x(sampler_of(run)), els_shape_values(p->shape));
     run->pictures = els_alloc_array((size_t)p->spec.num_images, sizeof(*run->pictures));
@@ -251,8 +309,10 @@ int srv_sample_finish(struct srv_run *run, struct els_pool *pool, struct els_err
         run->num_pictures = p->spec.num_images;
         els_pool_run(pool, (size_t)p->spec.num_images, paint, &painting);
     }
+    free(painting.caption);
+    if (atomic_load(&painting.status) == ELS_ECANCELLED)
+        return ELS_ECANCELLED;
     if (run->num_pictures > 0 && atomic_load(&painting.status) == 0)
         run->result = result_text(run);
-    free(painting.caption);
     return run->result ? 0 : els_fail(err, ELS_ENOMEM, NULL, "There is no memory for the result.");
 }

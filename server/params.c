@@ -12,8 +12,10 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "caption.h"
+#include "effort.h"
 #include "json.h"
 #include "mem.h"
 #include "params_fields.h"
@@ -29,6 +31,7 @@ struct srv_limits srv_limits_of(const struct srv_config *config)
         .max_result_bytes = half > 0 && half < config->max_result_bytes ? half : config->max_result_bytes,
         .max_excluded = SRV_MAX_EXCLUDED,
         .max_cost = (double)config->max_job_cost,
+        .threads = config->threads > 0 ? (int)config->threads : (int)sysconf(_SC_NPROCESSORS_ONLN),
     };
 }
 
@@ -232,14 +235,18 @@ static void settle_captions(struct srv_reading *r)
     check_bytes(r);
 }
 
-double srv_pass_cost(const struct srv_params *p, int64_t bank_images)
+double srv_pass_cost(const struct srv_params *p, int scale, int64_t bank_images)
 {
-    double pixels = (double)p->shape.h * p->shape.w;
-    double per_image = pixels * p->shape.c * (double)bank_images;
+    return els_effort_pairs(p->spec.machine, p->spec.candidates, p->shape, scale) * (double)bank_images;
+}
 
-    if (p->spec.machine != ELS_MACHINE_IS && p->spec.machine != ELS_MACHINE_LS)
-        per_image *= pixels; /* every pixel of the bank is a candidate of every pixel */
-    return per_image;
+double srv_passes_cost(const struct srv_params *p, int64_t bank_images)
+{
+    double cost = p->num_p > 0 ? 0 : srv_pass_cost(p, 1, bank_images);
+
+    for (int k = 0; k < p->num_p; k++)
+        cost += srv_pass_cost(p, p->p[k], bank_images);
+    return cost;
 }
 
 /* Every kind's settle() has told the cost. */
@@ -250,10 +257,37 @@ static void settle_cost(struct srv_reading *r)
     if (max <= 0 || r->params->cost <= max)
         return;
     srv_fault(r->faults, "",
-              "The job would cost %.3g (images x steps x values x bank images, x pixels for machines that look at "
-              "every place); at most %.3g is allowed. Ask for fewer images or steps, or set max_samples.",
+              "The job would cost %.3g (images x steps x scales x values x candidates of a pixel); at most %.3g is "
+              "allowed. Ask for fewer images, steps or scales, or set max_samples.",
               r->params->cost, max);
     r->faults->code = "job_too_expensive";
+}
+
+/* Likewise; on top of what the kind counted come the results themselves, captions included, and what was uploaded. */
+static void settle_memory(struct srv_reading *r)
+{
+    struct srv_params *p = r->params;
+    uint64_t max = (uint64_t)r->source->limits.max_run_bytes;
+
+    p->run_bytes += p->result_bytes + srv_params_input_bytes(p);
+    if (max == 0 || p->run_bytes <= max)
+        return;
+    srv_fault(r->faults, "",
+              "Running the job would take about %llu bytes of memory; one client can have at most %llu (memory_limit, "
+              "and the share of it). Ask for fewer images, steps, scales or outputs.",
+              (unsigned long long)p->run_bytes, (unsigned long long)max);
+    r->faults->status = 413;
+    r->faults->code = "run_too_large";
+}
+
+void srv_settle_evaluation_bytes(struct srv_reading *r, const struct els_evaluation *e, int64_t batch, bool entropy)
+{
+    size_t bytes = els_effort_bytes(e, batch, entropy, r->source->limits.threads > 0 ? r->source->limits.threads : 1);
+
+    if (bytes == 0)
+        srv_fault_memory(r->faults);
+    if (bytes > r->params->run_bytes)
+        r->params->run_bytes = bytes;
 }
 
 int srv_fault_library(struct srv_reading *r, const struct els_error *err)
@@ -323,6 +357,8 @@ int srv_params_new(struct srv_params **out, const struct srv_params_source *sour
         else if (p->shares)
             settle_likeness(&r);
     }
+    if (faults->count == 0)
+        settle_memory(&r);
 out:
     json_decref(r.resolved);
     if (faults->count > 0) {

@@ -54,6 +54,8 @@ struct srv_limits {
     int64_t max_result_bytes;
     int64_t max_excluded; /* entries of each list of `exclude` */
     double max_cost; /* in the measure of srv_params.cost; 0: no limit */
+    int64_t max_run_bytes; /* of memory that a running job may take; 0: no limit */
+    int threads;           /* that will compute; 0: one */
 };
 
 /* The configuration's. */
@@ -90,7 +92,11 @@ struct srv_params {
     int depth;                   /* K of kind.h */
     unsigned outputs;            /* bit i is row i of kind->outputs */
     uint64_t result_bytes;       /* of all tensors that the job will keep, and of its pictures' captions */
-    double cost;                 /* work, in candidate pixels: to compare jobs with each other */
+    uint64_t run_bytes;          /* memory that the job takes while it runs: results, states, what a pass needs */
+    double cost;                 /* all its work: pairs of values and candidates (effort.h), over all images,
+                                  * steps and scales */
+    int64_t bank_images;         /* that its candidates come from; 0 for kinds that do not ask again */
+    double setup_cost;           /* the part of it that comes before the first step */
     char *json;                  /* resolved and complete */
     bool shares;                 /* may its steps be taken together with those of other jobs? */
     char likeness[ELS_SHA256_HEX]; /* the same for jobs whose steps ask the bank the same; "" unless it shares */

@@ -120,9 +120,13 @@ json_t *srv_p_json(const struct srv_params *p);
 
 /* Sets result_bytes; 413 when that is too much. */
 void srv_settle_bytes(struct srv_reading *r);
-/* How much there is to compute for one image and step: pixels times candidates. A rough measure: only for comparing
- * jobs. */
-double srv_pass_cost(const struct srv_params *p, int64_t bank_images);
+/* How much there is to compute for one image at one scale, in the measure of srv_params.cost. */
+double srv_pass_cost(const struct srv_params *p, int scale, int64_t bank_images);
+/* The same at all of params->p together. */
+double srv_passes_cost(const struct srv_params *p, int64_t bank_images);
+/* Notes in run_bytes, if it is more than what is there, the memory of an evaluation on `batch` images like e->x. Then
+ * the kind adds what else it needs; results and pictures are added later. */
+void srv_settle_evaluation_bytes(struct srv_reading *r, const struct els_evaluation *e, int64_t batch, bool entropy);
 /* The library's sentence as a fault of the field that it is about; of the whole body when it names none of ours. */
 int srv_fault_library(struct srv_reading *r, const struct els_error *err);
 

@@ -295,6 +295,13 @@ int srv_queue_length(const struct srv_queue *queue)
     return atomic_load_explicit(&queue->length, memory_order_relaxed);
 }
 
+void srv_queue_wake(struct srv_queue *queue)
+{
+    pthread_mutex_lock(&queue->lock);
+    pthread_cond_signal(&queue->arrived);
+    pthread_mutex_unlock(&queue->lock);
+}
+
 void srv_queue_close(struct srv_queue *queue)
 {
     pthread_mutex_lock(&queue->lock);

@@ -43,6 +43,8 @@ bool srv_queue_remove(struct srv_queue *queue, struct srv_job *job);
 int64_t srv_queue_position(struct srv_queue *queue, const struct srv_job *job);
 /* Jobs that wait. */
 int srv_queue_length(const struct srv_queue *queue);
+/* srv_queue_pop asks again which jobs fit. */
+void srv_queue_wake(struct srv_queue *queue);
 /* Wakes srv_queue_pop, and lets no more in. */
 void srv_queue_close(struct srv_queue *queue);
 

@@ -1,6 +1,6 @@
 /*
- * One job under computation, of any kind. Only the conductor calls this, from its thread; srv_runs_step's poll runs on
- * the pool's workers, and touches only atomics and the job, which looks after itself.
+ * One job under computation, of any kind. An executor calls this, from its thread; polls run on the pool's workers, too.
+ * They touch only atomics, the turn and the job, which look after themselves, and what does not change in a step.
  *
  * Tensors are laid out image by image from the beginning, so an image's part is one block for the store. Their size was
  * checked when the job was accepted. Previews are made only while somebody looks on, and a
@@ -9,6 +9,7 @@
 #include "run.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -57,28 +58,43 @@ void srv_run_keep(struct srv_run *run, int output, int slot, const float *from, 
         memcpy(to + (size_t)n * values + (size_t)slot * size, from + (size_t)n * size, size * sizeof(float));
 }
 
-int srv_run_new(struct srv_run **out, struct srv_job *job, struct els_error *err)
+struct srv_run *srv_run_new(struct srv_job *job)
 {
     struct srv_run *run = els_alloc_array(1, sizeof(*run));
-    int status = ELS_ENOMEM;
 
     if (!run)
-        return els_fail(err, status, NULL, "Memory is out.");
-    run->job = srv_job_ref(job);
+        return NULL;
+    run->job = job;
     run->kind = job->params->kind;
-    status = allocate(run);
-    if (status < 0)
-        els_fail(err, status, NULL, "There is no memory for the %llu bytes of the outputs.",
-                 (unsigned long long)job->params->result_bytes);
-    else
-        status = run->kind->begin(run, err);
-    if (status < 0) {
-        srv_run_free(run);
-        return status;
+    atomic_init(&run->left, job->params->cost);
+    return run;
+}
+
+void srv_run_plan(struct srv_run *run)
+{
+    int steps = run->job->params->num_steps;
+
+    run->total = run->done = 0;
+    for (int i = 0; i < steps; i++) {
+        double work = run->kind->work(run, i);
+
+        run->total += work;
+        run->done += i < run->next ? work : 0;
     }
-    srv_job_unref(job); /* on success the caller's reference is ours */
-    *out = run;
-    return 0;
+    atomic_store(&run->left, run->total - run->done);
+}
+
+/* What finish() has made of it so far. */
+static void drop_result(struct srv_run *run)
+{
+    for (int64_t i = 0; run->pictures && i < run->num_pictures; i++)
+        free(run->pictures[i].png);
+    free(run->pictures);
+    free(run->result);
+    free(run->scales);
+    run->pictures = NULL;
+    run->num_pictures = 0;
+    run->result = run->scales = NULL;
 }
 
 struct srv_run *srv_run_free(struct srv_run *run)
@@ -86,14 +102,11 @@ struct srv_run *srv_run_free(struct srv_run *run)
     if (!run)
         return NULL;
     run->kind->end(run);
-    for (int64_t i = 0; run->pictures && i < run->num_pictures; i++)
-        free(run->pictures[i].png);
+    drop_result(run);
     for (int i = 0; i < SRV_MAX_OUTPUTS; i++)
         free(run->tensors[i]);
-    free(run->pictures);
-    free(run->result);
     free(run->engine);
-    free(run->scales);
+    srv_charge_give(&run->charge);
     srv_job_unref(run->job);
     free(run);
     return NULL;
@@ -113,9 +126,15 @@ bool srv_run_late(const struct srv_run *run)
 
 double srv_run_left(const struct srv_run *run)
 {
-    int steps = run->job->params->num_steps;
+    return atomic_load(&run->left);
+}
 
-    return run->job->params->cost * (steps - run->next) / steps;
+/* With `part` of the next step, the share of all steps' work that is done. */
+static double share_done(const struct srv_run *run, double part)
+{
+    double next = srv_run_finished(run) ? 0 : run->kind->work(run, run->next);
+
+    return run->total > 0 ? fmin(1, (run->done + part * next) / run->total) : 0;
 }
 
 /* ---- previews ---- */
@@ -166,50 +185,96 @@ static void preview_all(struct srv_run *run)
 
 /* ---- a step ---- */
 
-/* Runs that take a step together; mostly it is one. */
-struct company {
+/* Runs that compute together; mostly it is one. */
+struct group {
     struct srv_run *const *runs;
     int count;
     int64_t images;
-    int64_t until; /* monotonic ms: then one of them is late */
-    const atomic_bool *stop;
+    const struct srv_compute *with;
+    double began; /* seconds of the turn */
+    double limit; /* so many later one of them is late; 0: no limit */
 };
+
+/* Flags alone: turns.h. */
+static int is_to_stop(void *user)
+{
+    const struct group *g = user;
+
+    /* relaxed: nothing but the flags themselves is read */
+    if (atomic_load_explicit(g->with->stop, memory_order_relaxed))
+        return 1;
+    for (int i = 0; i < g->count; i++)
+        if (srv_job_is_cancelled(g->runs[i]->job))
+            return 1;
+    return 0;
+}
 
 /* On any worker, some twenty times a second. */
 static int poll(void *user, double done)
 {
-    const struct company *c = user;
+    struct group *g = user;
 
-    /* relaxed: nothing but the flags themselves is read */
-    if (atomic_load_explicit(c->stop, memory_order_relaxed) || srv_monotonic_ms() >= c->until)
+    if (srv_turn_poll(g->with->turn, is_to_stop, g))
         return 1;
-    for (int i = 0; i < c->count; i++)
-        if (atomic_load_explicit(&c->runs[i]->job->cancelled, memory_order_relaxed))
-            return 1;
-    for (int i = 0; i < c->count; i++)
-        srv_job_progress(c->runs[i]->job, c->runs[i]->next, done, false);
+    if (g->limit > 0 && srv_turn_seconds(g->with->turn) - g->began >= g->limit)
+        return 1;
+    for (int i = 0; i < g->count; i++)
+        srv_job_progress(g->runs[i]->job, g->runs[i]->next, share_done(g->runs[i], done), false);
     return 0;
 }
 
 /* A run's part of the time that they take: by its images. */
-static double part_of(const struct company *c, const struct srv_run *run)
+static double part_of(const struct group *g, const struct srv_run *run)
 {
-    return (double)run->job->params->spec.num_images / (double)c->images;
+    return (double)run->job->params->spec.num_images / (double)g->images;
 }
 
-static struct company gather(struct srv_run *const *runs, int count, int64_t now, const atomic_bool *stop)
+/* Waits for the turn. ELS_ECANCELLED: one of them is to stop. */
+static int gather(struct group *g, struct srv_run *const *runs, int count, const struct srv_compute *with)
 {
-    struct company c = {.runs = runs, .count = count, .until = INT64_MAX, .stop = stop};
-
+    *g = (struct group){.runs = runs, .count = count, .with = with};
     for (int i = 0; i < count; i++)
-        c.images += runs[i]->job->params->spec.num_images;
+        g->images += runs[i]->job->params->spec.num_images;
     for (int i = 0; i < count; i++) {
-        double left = (runs[i]->limit - runs[i]->seconds) * 1000 / part_of(&c, runs[i]);
+        double left = (runs[i]->limit - runs[i]->seconds) / part_of(g, runs[i]);
 
-        if (runs[i]->limit > 0 && now + (int64_t)left < c.until)
-            c.until = now + (int64_t)left;
+        if (runs[i]->limit > 0 && (g->limit == 0 || left < g->limit))
+            g->limit = fmax(left, 1e-9);
     }
-    return c;
+    if (srv_turn_poll(with->turn, is_to_stop, g))
+        return ELS_ECANCELLED;
+    g->began = srv_turn_seconds(with->turn);
+    return 0;
+}
+
+/* They have computed since. */
+static void count_time(const struct group *g)
+{
+    double seconds = srv_turn_seconds(g->with->turn) - g->began;
+
+    for (int i = 0; i < g->count; i++) {
+        g->runs[i]->seconds += seconds * part_of(g, g->runs[i]);
+        g->runs[i]->share += seconds / g->count;
+    }
+}
+
+int srv_run_begin(struct srv_run *run, const struct srv_compute *with, struct els_error *err)
+{
+    struct group group;
+    int status = gather(&group, &run, 1, with);
+
+    if (status < 0)
+        return status;
+    status = allocate(run);
+    if (status < 0)
+        els_fail(err, status, NULL, "There is no memory for the %llu bytes of the outputs.",
+                 (unsigned long long)run->job->params->result_bytes);
+    else
+        status = run->kind->begin(run, err);
+    if (status == 0)
+        srv_run_plan(run);
+    count_time(&group);
+    return status;
 }
 
 static int poll_part(void *user, double done)
@@ -246,30 +311,30 @@ static int step_together(struct srv_run *const *runs, int count, struct els_pool
     return status;
 }
 
-int srv_runs_step(struct srv_run *const *runs, int count, struct els_pool *pool, const atomic_bool *stop,
-                  struct els_error *err)
+/* A step of this one is done. */
+static void move(struct srv_run *run)
 {
-    int64_t began = srv_monotonic_ms();
-    struct company company = gather(runs, count, began, stop);
-    struct els_watch watch = {poll, &company};
-    double seconds;
-    int status;
+    run->done += run->kind->work(run, run->next);
+    run->next++;
+    atomic_store(&run->left, run->total - run->done);
+    srv_job_progress(run->job, run->next, share_done(run, 0), srv_run_finished(run));
+    preview_all(run);
+}
+
+int srv_runs_step(struct srv_run *const *runs, int count, const struct srv_compute *with, struct els_error *err)
+{
+    struct group group;
+    struct els_watch watch = {poll, &group};
+    int status = gather(&group, runs, count, with);
 
     assert(count <= SRV_MOST_RUNS);
-    if (poll(&company, 0))
-        return ELS_ECANCELLED;
-    status = count == 1 ? runs[0]->kind->step(runs[0], pool, &watch, err)
-                        : step_together(runs, count, pool, &watch, err);
-    for (int i = 0; status == 0 && i < count; i++) {
-        runs[i]->next++;
-        srv_job_progress(runs[i]->job, runs[i]->next, 0, srv_run_finished(runs[i]));
-        preview_all(runs[i]);
-    }
-    seconds = (double)(srv_monotonic_ms() - began) / 1000;
-    for (int i = 0; i < count; i++) {
-        runs[i]->seconds += seconds * part_of(&company, runs[i]);
-        runs[i]->share += seconds / count; /* the same for all, so that they stay together */
-    }
+    if (status < 0)
+        return status;
+    status = count == 1 ? runs[0]->kind->step(runs[0], with->pool, &watch, err)
+                        : step_together(runs, count, with->pool, &watch, err);
+    for (int i = 0; status == 0 && i < count; i++)
+        move(runs[i]);
+    count_time(&group);
     return status;
 }
 
@@ -286,11 +351,21 @@ const char *srv_run_engine(struct srv_run *run)
     return run->engine;
 }
 
-int srv_run_outcome(struct srv_run *run, struct els_pool *pool, struct srv_outcome *outcome,
+int srv_run_outcome(struct srv_run *run, const struct srv_compute *with, struct srv_outcome *outcome,
                     struct els_error *err)
 {
-    int status = run->kind->finish(run, pool, err);
+    struct group group;
+    struct els_watch watch = {poll, &group};
+    int status = gather(&group, &run, 1, with);
 
+    if (status < 0)
+        return status;
+    group.limit = 0; /* who has come so far may end */
+    drop_result(run);
+    status = run->kind->finish(run, with->pool, &watch, err);
+    if (status == 0 && poll(&group, 0))
+        status = ELS_ECANCELLED;
+    count_time(&group);
     if (status < 0)
         return status;
     if (!run->result || !srv_run_engine(run))

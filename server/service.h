@@ -39,7 +39,9 @@ struct srv_job *srv_jobs_live_for(struct srv_jobs *jobs, const char *id, const c
  * keeps its reference. From now on the store holds the uploaded tensors, and nobody else, until the job begins. */
 int srv_jobs_submit(struct srv_jobs *jobs, struct srv_job *job, const char *idempotency_key, const char *body_sha256,
                     struct els_error *err);
-/* A live job is to stop: 0 when it has already, ELS_ECANCELLED when it is about to; another negative status. */
+/* A live job is to stop: 0 when it has already, ELS_ECANCELLED when it is about to; SRV_JOBS_ENDING when it is too late,
+ * for its outcome is being stored; another negative status. */
+enum { SRV_JOBS_ENDING = 1 };
 int srv_jobs_cancel(struct srv_jobs *jobs, struct srv_job *job, struct els_error *err);
 /* The record of any job that the holder of this API key may see: 0 (srv_record_deinit it), SRV_STORE_GONE (it was theirs),
  * ELS_ENOENT or another negative status. */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "account.h"
 #include "clock.h"
 #include "json_body.h"
 #include "params_fields.h"
@@ -169,6 +170,7 @@ static struct srv_job *make_job(struct srv_request *req, struct srv_response *re
     struct srv_job *job = NULL;
     struct srv_faults faults;
 
+    source.limits.max_run_bytes = srv_accounts_share(daemon->accounts, SRV_MEMORY);
     if (srv_params_new(&params, &source, &faults) < 0)
         srv_faults_answer(&faults, res);
     else if (srv_job_new(&job, params, srv_request_key(req), srv_request_peer(req)) < 0)

@@ -164,7 +164,7 @@ static int compare_all(struct run *r, struct els_pool *pool, struct els_error *e
         status = draw(r, r->s.spec.machine, &r->theory, pool, err);
     if (status == 0)
         status = els_compare(&r->comparison, r->network.values, r->theory, r->ideal,
-                             r->network.dims[0], els_bank_info(r->s.spec.bank)->shape, err);
+                             r->network.dims[0], els_bank_info(r->s.spec.bank)->shape, NULL, err);
     return status;
 }
 

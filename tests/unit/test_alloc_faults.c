@@ -115,7 +115,7 @@ static void start(void)
 static void stop(void)
 {
     atomic_store(&server.draining, true);
-    srv_jobs_drain(server.jobs, 10000);
+    srv_jobs_drain(server.jobs);
     srv_bank_loads_drain(server.bank_loads);
     srv_http_stop(http, 5000);
     srv_jobs_free(server.jobs);

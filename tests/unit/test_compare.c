@@ -68,7 +68,7 @@ START_TEST(test_summary_and_beats_is)
         machine[i] = network[i] + 0.3f * ideal[(i * 7) % (N * VALUES)];
     /* The last image is the ideal machine's own: not better than it, so not counted. */
     memcpy(machine + 4 * VALUES, ideal + 4 * VALUES, VALUES * sizeof(float));
-    ck_assert_int_eq(els_compare(&c, network, machine, ideal, N, shape, NULL), 0);
+    ck_assert_int_eq(els_compare(&c, network, machine, ideal, N, shape, NULL, NULL), 0);
     ck_assert_int_eq(c.n, N);
     for (int i = 0; i < N; i++) {
         r[i] = els_compare_one(machine + i * VALUES, network + i * VALUES, VALUES).plain.pearson_r;
@@ -95,7 +95,7 @@ START_TEST(test_summary_and_beats_is)
         ck_assert(s->low <= s->median && s->median <= s->high);
     }
     els_comparison_deinit(&c);
-    ck_assert_int_eq(els_compare(&c, network, machine, NULL, N, shape, NULL), 0);
+    ck_assert_int_eq(els_compare(&c, network, machine, NULL, N, shape, NULL, NULL), 0);
     ck_assert_ptr_null(c.is);
     ck_assert_double_eq(c.beats_is, 0);
     els_comparison_deinit(&c);
@@ -127,7 +127,7 @@ START_TEST(test_bootstrap_equals_the_exact_distribution)
         low = low == 0 && tail > 0.025 ? rank : low;
         high = high == 0 && tail >= 0.975 ? rank : high;
     }
-    ck_assert_int_eq(els_compare(&c, network, machine, NULL, N, shape, NULL), 0);
+    ck_assert_int_eq(els_compare(&c, network, machine, NULL, N, shape, NULL, NULL), 0);
     ck_assert_double_eq_tol(c.summary.plain.mse.median, 13, 1e-5);
     ck_assert_double_eq_tol(c.summary.plain.mse.low, low, 1e-5);
     ck_assert_double_eq_tol(c.summary.plain.mse.high, high, 1e-5);
@@ -142,15 +142,15 @@ START_TEST(test_faults_name_the_tensor)
     struct els_comparison c = {0};
     struct els_error err = {0};
 
-    ck_assert_int_eq(els_compare(&c, bad, good, good, 2, shape, &err), ELS_EINVAL);
+    ck_assert_int_eq(els_compare(&c, bad, good, good, 2, shape, NULL, &err), ELS_EINVAL);
     ck_assert_str_eq(err.field, "images");
     ck_assert_ptr_nonnull(strstr(err.message, "image 1"));
-    ck_assert_int_eq(els_compare(&c, good, bad, good, 2, shape, &err), ELS_EINVAL);
+    ck_assert_int_eq(els_compare(&c, good, bad, good, 2, shape, NULL, &err), ELS_EINVAL);
     ck_assert_str_eq(err.field, "machine");
-    ck_assert_int_eq(els_compare(&c, good, good, bad, 2, shape, &err), ELS_EINVAL);
+    ck_assert_int_eq(els_compare(&c, good, good, bad, 2, shape, NULL, &err), ELS_EINVAL);
     ck_assert_str_eq(err.field, "is");
-    ck_assert_int_eq(els_compare(&c, good, good, good, 0, shape, &err), ELS_EINVAL);
-    ck_assert_int_eq(els_compare(&c, good, good, good, ELS_MAX_COMPARED + 1, shape, &err),
+    ck_assert_int_eq(els_compare(&c, good, good, good, 0, shape, NULL, &err), ELS_EINVAL);
+    ck_assert_int_eq(els_compare(&c, good, good, good, ELS_MAX_COMPARED + 1, shape, NULL, &err),
                      ELS_EINVAL);
     ck_assert_str_eq(err.field, "images");
 }

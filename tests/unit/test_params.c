@@ -378,6 +378,141 @@ START_TEST(test_noise_inside)
 }
 END_TEST
 
+/* ---- what a job costs ---- */
+
+static double cost(const char *text)
+{
+    struct srv_params *p = good(text);
+    double cost = p->cost;
+
+    srv_params_free(p);
+    return cost;
+}
+
+/* Of a kind that comes with tensors, all of them [n,…,1,32,32] of zeros. */
+static struct srv_params *with_tensors(const struct srv_kind *kind, const char *text, const char *const *names, int n,
+                                       int times)
+{
+    static float zeros[3 * 4 * 1024], t[4] = {0.2f, 0.4f, 0.6f, 0.8f};
+    const int64_t images[] = {n, 1, 32, 32}, trajectories[] = {n, times, 1, 32, 32}, list[] = {times};
+    struct els_named_tensor named[4];
+    struct els_buffer bytes = ELS_BUFFER_INIT(1 << 20);
+    struct srv_params_source from = {.kind = kind};
+    struct els_safetensors *container = NULL;
+    struct srv_faults faults;
+    struct srv_params *p;
+    size_t count = 0;
+
+    for (; names[count]; count++)
+        named[count] = (struct els_named_tensor){names[count],
+                                                 strcmp(names[count], "t") == 0 ? els_tensor_view(ELS_F32, 1, list, t)
+                                                 : times > 0 ? els_tensor_view(ELS_F32, 5, trajectories, zeros)
+                                                             : els_tensor_view(ELS_F32, 4, images, zeros)};
+    ck_assert_int_eq(els_safetensors_write(&bytes, named, count, NULL, NULL, 0), 0);
+    ck_assert_int_eq(els_safetensors_parse(&container, bytes.data, bytes.size, NULL), 0);
+    from.tensors = container;
+    p = read_source(text, &from, &faults);
+    ck_assert_msg(p != NULL, "%s: %s %s", text, faults.fault[0].pointer, faults.fault[0].detail);
+    els_safetensors_free(container);
+    els_buffer_deinit(&bytes);
+    return p;
+}
+
+static double cost_with(const struct srv_kind *kind, const char *text, const char *const *names, int n, int times)
+{
+    struct srv_params *p = with_tensors(kind, text, names, n, times);
+    double cost = p->cost;
+
+    srv_params_free(p);
+    return cost;
+}
+
+#define SAME(a, b) ck_assert_double_eq_tol((a) / (b), 1, 1e-12)
+
+START_TEST(test_cost_of_a_sample)
+{
+    double one = cost("{\"scales\":3,\"max_samples\":100}");
+
+    SAME(cost("{\"scales\":3,\"max_samples\":100,\"num_images\":4}"), 4 * one);
+    SAME(cost("{\"scales\":3,\"max_samples\":50}"), one / 2);
+    SAME(cost("{\"scales\":3,\"max_samples\":100,\"num_inference_steps\":39}"), 2 * one);
+    /* Interior pixels have interior candidates: 30² of each for P = 3, 18² for P = 15; edges have their own. */
+    SAME(cost("{\"scales\":15,\"max_samples\":100}"),
+         one * (18 * 18 + 14) * (18 * 18 + 14) / ((30 * 30 + 2) * (30 * 30 + 2)));
+    SAME(cost("{\"scales\":{\"t\":[0.3,0.9],\"p\":[3,15]},\"max_samples\":100,\"num_inference_steps\":4,"
+              "\"start_step\":\"full\"}"),
+         2 * (one + cost("{\"scales\":15,\"max_samples\":100}")) / 19);
+    SAME(cost("{\"scales\":3,\"max_samples\":100,\"machine\":\"els\"}"), 19 * 100 * 1024.0 * 1024);
+    SAME(cost("{\"scales\":3,\"max_samples\":100,\"machine\":\"ls\"}"), 19 * 100 * 1024.0);
+    SAME(cost("{\"max_samples\":100,\"machine\":\"is\"}"), 19 * 100 * 1024.0);
+    ck_assert(cost("{\"scales\":3,\"max_samples\":100,\"outputs\":[\"final_mosaic\"]}") > one * 1.5);
+    ck_assert(cost("{\"scales\":3,\"max_samples\":100,\"num_inference_steps\":5,\"outputs\":[\"mosaic\"]}") >
+              10 * cost("{\"scales\":3,\"max_samples\":100,\"num_inference_steps\":5}"));
+    ck_assert(cost("{\"scales\":\"auto\",\"max_samples\":100}") > one);
+}
+END_TEST
+
+START_TEST(test_cost_of_a_denoising_has_its_scales_and_images)
+{
+    static const char *const x[] = {"x", NULL};
+    const struct srv_kind *k = &srv_kind_denoise;
+    double three = cost_with(k, "{\"t\":0.5,\"max_samples\":100,\"p\":3}", x, 1, 0);
+    double nine = cost_with(k, "{\"t\":0.5,\"max_samples\":100,\"p\":9}", x, 1, 0);
+
+    SAME(cost_with(k, "{\"t\":0.5,\"max_samples\":100,\"p\":[3,9]}", x, 1, 0), three + nine);
+    SAME(cost_with(k, "{\"t\":0.5,\"max_samples\":100,\"p\":[3,9]}", x, 3, 0), 3 * (three + nine));
+    SAME(cost_with(k, "{\"t\":0.5,\"max_samples\":100,\"machine\":\"is\"}", x, 2, 0), 2 * 100 * 1024.0);
+    ck_assert(nine < three);
+}
+END_TEST
+
+START_TEST(test_cost_of_a_calibration_has_its_scales_seeds_and_times)
+{
+    static const char *const t[] = {"xt", "x0", "t", NULL};
+    const struct srv_kind *k = &srv_kind_calibration;
+    double three = cost_with(k, "{\"max_samples\":100,\"p\":3}", t, 1, 1);
+    double nine = cost_with(k, "{\"max_samples\":100,\"p\":9}", t, 1, 1);
+
+    SAME(cost_with(k, "{\"max_samples\":100,\"p\":[3,9]}", t, 1, 1), three + nine);
+    SAME(cost_with(k, "{\"max_samples\":100,\"p\":[3,9]}", t, 2, 4), 8 * (three + nine));
+}
+END_TEST
+
+START_TEST(test_cost_of_a_comparison_has_both_machines)
+{
+    static const char *const x[] = {"images", "noise", NULL};
+    double both = cost_with(&srv_kind_comparison, "{\"max_samples\":100,\"scales\":3,\"noise\":\"noise\"}", x, 2, 0);
+
+    SAME(both, 2 * (cost("{\"max_samples\":100,\"scales\":3}") + cost("{\"max_samples\":100,\"machine\":\"is\"}")));
+}
+END_TEST
+
+/* The memory that a job takes while it runs is known, and one that takes more than there can be is refused. */
+START_TEST(test_memory_of_a_run)
+{
+    struct srv_params *one = good("{\"scales\":3,\"max_samples\":100}"),
+                      *eight = good("{\"scales\":3,\"max_samples\":100,\"num_images\":8}");
+    struct srv_params_source source = {.kind = &srv_kind_sample, .banks = banks, .limits = limits};
+    struct srv_params *p = NULL;
+    struct srv_faults faults;
+    json_t *body = json_loads(eight->json, 0, NULL);
+
+    ck_assert_uint_gt(one->run_bytes, one->result_bytes + 2 * 1024 * sizeof(float));
+    ck_assert_uint_gt(eight->run_bytes, eight->result_bytes + 7 * 2 * 1024 * sizeof(float) + one->run_bytes / 2);
+    source.body = body;
+    source.limits.max_run_bytes = (int64_t)eight->run_bytes;
+    ck_assert_int_eq(srv_params_new(&p, &source, &faults), 0);
+    srv_params_free(p);
+    source.limits.max_run_bytes--;
+    ck_assert_int_eq(srv_params_new(&p, &source, &faults), ELS_ELIMIT);
+    ck_assert_int_eq(faults.status, 413);
+    ck_assert_str_eq(faults.code, "run_too_large");
+    json_decref(body);
+    srv_params_free(one);
+    srv_params_free(eight);
+}
+END_TEST
+
 START_TEST(test_caption)
 {
     struct srv_params *p = good("{\"seed\":5,\"num_images\":3,\"client_ref\":\"secret\"}");
@@ -530,5 +665,7 @@ END_TEST
 
 UNIT_MAIN("params", test_defaults, test_resolved_twice, test_every_field_bad, test_bounds_good,
           test_all_faults_at_once, test_faults_are_bounded, test_too_large, test_uploaded_noise, test_noise_inside,
-          test_caption, test_a_long_caption_names_the_job, test_captions_count, test_faults_end_the_reading,
-          test_lists_of_exclude_are_bounded, test_alike, test_base64)
+          test_cost_of_a_sample, test_cost_of_a_denoising_has_its_scales_and_images,
+          test_cost_of_a_calibration_has_its_scales_seeds_and_times, test_cost_of_a_comparison_has_both_machines,
+          test_memory_of_a_run, test_caption, test_a_long_caption_names_the_job, test_captions_count,
+          test_faults_end_the_reading, test_lists_of_exclude_are_bounded, test_alike, test_base64)

@@ -1,0 +1,64 @@
+/*
+ * What an evaluation takes, from its plan. Called from any thread; holds no state.
+ */
+#include "effort.h"
+
+#include "geometry.h"
+#include "mosaic.h"
+#include "pass_internal.h"
+#include "scan.h"
+
+/* Pairs of a query and a source along an axis of n. */
+static double axis_pairs(enum els_machine machine, enum els_candidates candidates, int n, int r)
+{
+    double pairs = 0;
+
+    for (int i = 0; i < n; i++) {
+        int from, to;
+
+        els_sources_of(machine, candidates, n, r, i, &from, &to);
+        pairs += to > from ? to - from : 0;
+    }
+    return pairs;
+}
+
+double els_effort_pairs(enum els_machine machine, enum els_candidates candidates, struct els_shape shape, int p)
+{
+    double values = (double)els_shape_values(shape);
+
+    if (machine == ELS_MACHINE_IS)
+        return values;
+    if (machine == ELS_MACHINE_ES)
+        return values * shape.h * shape.w;
+    return axis_pairs(machine, candidates, shape.h, p / 2) * axis_pairs(machine, candidates, shape.w, p / 2) * shape.c;
+}
+
+size_t els_effort_bytes(const struct els_evaluation *evaluation, int64_t batch, int entropy, int threads)
+{
+    static const int ignored_p = 1; /* is and es have no P */
+    struct els_evaluation e = *evaluation;
+    struct els_pass *pass = NULL;
+    size_t bytes;
+
+    if (!els_machine_uses_p(e.machine)) {
+        e.num_p = 1;
+        e.p = &ignored_p;
+    }
+    if (els_pass_new(&pass, &e, entropy) < 0)
+        return 0;
+    bytes = els_pass_bytes(pass, e.num_p * batch, threads);
+    els_pass_free(pass);
+    return bytes;
+}
+
+size_t els_effort_mosaic_bytes(const struct els_evaluation *e, int top, int threads)
+{
+    struct els_scan_question windows = {.bank = e->bank, .machine = e->machine, .candidates = e->candidates,
+                                        .p = els_machine_uses_p(e->machine) ? e->p[0] : 1, .top = top},
+                             whole = {.bank = e->bank, .machine = ELS_MACHINE_ES, .top = 1};
+    struct els_shape shape = els_bank_info(e->bank)->shape;
+    size_t pixels = (size_t)shape.h * (size_t)shape.w, a = els_scan_bytes(&windows, threads),
+           b = els_scan_bytes(&whole, threads);
+
+    return (a > b ? a : b) + pixels * ((size_t)top * sizeof(struct els_candidate) + sizeof(double) + 4 * sizeof(int));
+}
