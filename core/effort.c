@@ -4,9 +4,7 @@
 #include "effort.h"
 
 #include "geometry.h"
-#include "mosaic.h"
 #include "pass_internal.h"
-#include "scan.h"
 
 /* Pairs of a query and a source along an axis of n. */
 static double axis_pairs(enum els_machine machine, enum els_candidates candidates, int n, int r)
@@ -49,16 +47,4 @@ size_t els_effort_bytes(const struct els_evaluation *evaluation, int64_t batch, 
     bytes = els_pass_bytes(pass, e.num_p * batch, threads);
     els_pass_free(pass);
     return bytes;
-}
-
-size_t els_effort_mosaic_bytes(const struct els_evaluation *e, int top, int threads)
-{
-    struct els_scan_question windows = {.bank = e->bank, .machine = e->machine, .candidates = e->candidates,
-                                        .p = els_machine_uses_p(e->machine) ? e->p[0] : 1, .top = top},
-                             whole = {.bank = e->bank, .machine = ELS_MACHINE_ES, .top = 1};
-    struct els_shape shape = els_bank_info(e->bank)->shape;
-    size_t pixels = (size_t)shape.h * (size_t)shape.w, a = els_scan_bytes(&windows, threads),
-           b = els_scan_bytes(&whole, threads);
-
-    return (a > b ? a : b) + pixels * ((size_t)top * sizeof(struct els_candidate) + sizeof(double) + 4 * sizeof(int));
 }

@@ -19,7 +19,5 @@ double els_effort_pairs(enum els_machine machine, enum els_candidates candidates
 /* The memory that els_evaluate takes for `batch` noisy images like e->x, of which there are e->batch, with so many
  * threads. 0: it cannot be said, for memory is out. */
 size_t els_effort_bytes(const struct els_evaluation *e, int64_t batch, int entropy, int threads);
-/* The same for the mosaic of one image (mosaic.h), and what follows from it: consistency, the nearest image. */
-size_t els_effort_mosaic_bytes(const struct els_evaluation *e, int top, int threads);
 
 #endif

@@ -208,3 +208,15 @@ const struct els_candidate *els_mosaic_at(const struct els_mosaic *m, int i, int
 {
     return &m->candidate[(i * m->width + j) * m->top + k];
 }
+
+size_t els_mosaic_memory(const struct els_evaluation *e, int top, int threads)
+{
+    struct els_scan_question windows = {.bank = e->bank, .machine = e->machine, .candidates = e->candidates,
+                                        .p = els_machine_uses_p(e->machine) ? e->p[0] : 1, .top = top},
+                             whole = {.bank = e->bank, .machine = ELS_MACHINE_ES, .top = 1};
+    struct els_shape shape = els_bank_info(e->bank)->shape;
+    size_t pixels = (size_t)shape.h * (size_t)shape.w, a = els_scan_bytes(&windows, threads),
+           b = els_scan_bytes(&whole, threads);
+
+    return (a > b ? a : b) + pixels * ((size_t)top * sizeof(struct els_candidate) + sizeof(double) + 4 * sizeof(int));
+}

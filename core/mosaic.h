@@ -65,4 +65,8 @@ struct els_mosaic *els_mosaic_free(struct els_mosaic *mosaic);
 /* Candidate k < top of pixel (i,j). */
 const struct els_candidate *els_mosaic_at(const struct els_mosaic *mosaic, int i, int j, int k);
 
+/* The memory that els_mosaic_new takes with so many threads, and what follows from a mosaic: consistency, the nearest
+ * image. */
+size_t els_mosaic_memory(const struct els_evaluation *e, int top, int threads);
+
 #endif

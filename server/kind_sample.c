@@ -268,7 +268,7 @@ static void settle_memory(struct srv_reading *r, const struct els_sampler *sampl
         if (p->auto_scales)
             srv_settle_evaluation_bytes(r, &e, 4 * ELS_AUTO_HELD, false);
         mosaic = p->outputs & (1u << SRV_SAMPLE_MOSAIC | 1u << SRV_SAMPLE_FINAL_MOSAIC)
-                     ? els_effort_mosaic_bytes(&e, p->depth, threads)
+                     ? els_mosaic_memory(&e, p->depth, threads)
                      : 0;
         p->run_bytes = mosaic > p->run_bytes ? mosaic : p->run_bytes;
     }

@@ -21,7 +21,7 @@ for program in $compiler $emulator; do
 done
 
 # All that els_evaluate needs; the bank is the test's own.
-parts=(engine error geometry kernel kernel_c kernel_neon kernel_neonbits kernel_neonwhole kernel_rounding
+parts=(effort engine error geometry kernel kernel_c kernel_neon kernel_neonbits kernel_neonwhole kernel_rounding
     kernel_units machine mem noise pass pass_plan pool posterior utf8)
 sources=()
 for part in "${parts[@]}"; do
