@@ -12,7 +12,7 @@
 # Installs what the tests need; each part has a build and a build directory of its own:
 #
 #     release     NDEBUG, the suites that compute, the browser (build-tests-release/); with --long
-#                 also kills and churn
+#                 also kills, churn and the hostile hour
 #     sanitizer   AddressSanitizer and UBSan, the suites where memory is at stake (build-tests/). It links
 #                 the release build's SIMD kernels, so that they are compiled once
 #     thread      ThreadSanitizer, what threads share (build-tsan/); only with --long
@@ -22,8 +22,8 @@
 # of its own (see the meson.build files; multiplied below), far above what a slow machine needs. The run as a
 # whole has no limit.
 #
-# --long also kills the daemon a hundred times, lets 200 clients churn for ten minutes, fails every
-# allocation, and fuzzes for 10 million executions.
+# --long also kills the daemon a hundred times, lets 200 clients churn for ten minutes, attacks it for ten
+# (ELS_HOSTILE_SECONDS), fails every allocation, and fuzzes for 10 million executions.
 # The last line counts single tests (Check's and pytest's cases): N passed, N failed, N skipped. Before it stand
 # the ten slowest programs and the time that installing, building and testing took.
 # Exit status 0 only when none failed.
@@ -49,7 +49,7 @@ SANITIZER_SUITES=(--suite unit --suite service --suite cli --suite fuzz)
 # What threads share: queue, pool, streams, reload, keys, the store.
 THREAD_TESTS=(
     account events http job log pool queue quota store
-    service_{bounds,client,crash,denoise,events,http,idle,jobs,keys,life,metrics,queue,reload,sharing,soak,store_faults}
+    service_{bounds,client,crash,denoise,events,hostile,http,idle,jobs,keys,life,metrics,queue,reload,sharing,soak,store_faults}
 )
 QUICK_SUITES=(--suite lint --suite unit --suite quick)
 
