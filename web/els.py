@@ -481,7 +481,8 @@ class Client:
 
     def scales(self) -> Dict[str, Json]:
         """Presets and saved schedules, {"t": [...], "p": [...]} by name."""
-        found, cursor = {}, ""
+        found: Dict[str, Json] = {}
+        cursor: Optional[str] = ""
         while cursor is not None:
             page = self.call("GET", "/v1/scales" + (f"?cursor={urllib.parse.quote(cursor, safe='')}" if cursor else ""))
             found.update({s["name"]: {"t": s["t"], "p": s["p"]} for s in page["scales"]})

@@ -228,12 +228,22 @@ def prepare(start, tmp_path):
     return elsd, keys, settings, [damaged, deleted, there]
 
 
-def reload(elsd, settings, text):
-    """A SIGHUP with that; then the settings are as they were."""
-    (elsd.folder / "config.toml").write_text(text)
+def reload(elsd, watch, settings, text):
+    """A SIGHUP with that; once it has been taken or refused the settings are as they were. The file is whole always."""
+    def done():
+        return sum(watch.metrics()["els_reloads_total"].values())
+
+    before = done()
+    replace(elsd, text)
     elsd.process.send_signal(signal.SIGHUP)
-    time.sleep(0.2)
-    (elsd.folder / "config.toml").write_text(settings)
+    wait_until("the settings to be read", lambda: done() > before)
+    replace(elsd, settings)
+
+
+def replace(elsd, text):
+    new = elsd.folder / "config.toml.new"
+    new.write_text(text)
+    new.replace(elsd.folder / "config.toml")
 
 
 def test_the_hostile_hour(start, tell, tmp_path):
@@ -255,7 +265,7 @@ def test_the_hostile_hour(start, tell, tmp_path):
     began, pictures = time.monotonic(), 0
     try:
         while not watch.faults and (time.monotonic() - began < SECONDS if LONG else not all(a.ended() for a in crew)):
-            reload(elsd, settings, HOSTILE_SETTINGS[pictures % len(HOSTILE_SETTINGS)] if pictures % 3 else settings)
+            reload(elsd, watch, settings, HOSTILE_SETTINGS[pictures % len(HOSTILE_SETTINGS)] if pictures % 3 else settings)
             assert elsd.process.poll() is None, elsd.log()[-5000:]
             assert honest.picture(pictures % len(expected)) == expected[pictures % len(expected)]
             pictures += 1
