@@ -588,4 +588,4 @@ def test_rounds_leave_nothing_behind(start, folder):
     before = charged(elsd)
     warm, end = rounds(3), rounds(50)
     assert end[0] < warm[0] + 8 * MIB  # one bank is 10 MB
-    assert end[1] <= warm[1] + 1
+    assert end[1] < warm[1] + 25  # a few that come and go, such as connections; a leak in each round would be fifty
