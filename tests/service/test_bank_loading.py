@@ -1,6 +1,7 @@
 """Banks loaded and unloaded over HTTP: who may, from where, what is refused, and what survives."""
 import concurrent.futures
 import hashlib
+import importlib.util
 import json
 import os
 import pathlib
@@ -8,6 +9,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -99,6 +101,25 @@ def test_a_bank_is_loaded_used_and_unloaded(start, folder):
     elsd.problem("DELETE", "/v1/banks/flat10", 404, "bank_not_found")
     wait_until("the memory", lambda: charged(elsd) == before)
     assert "bank_unloaded bank=flat10" in elsd.log() and "bank_freed bank=flat10" in elsd.log()
+
+
+def test_with_the_python_client(start, folder):
+    spec = importlib.util.spec_from_file_location("els_banks", pathlib.Path(os.environ["ELS_SOURCE_DIR"]) / "web/els.py")
+    els = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = els  # dataclasses look it up
+    spec.loader.exec_module(els)
+    elsd = go(start, folder)
+    client = els.Client(elsd.url)
+    assert [f["file"] for f in client.available_banks()] == ["flat10.safetensors", "flat20.safetensors"]
+    bank = client.load_bank("flat10")
+    assert bank["name"] == "flat10" and bank["num_images"] == 64 and bank["origin"] == "loaded"
+    other = client.load_bank("flat10", "flat20.safetensors", replace=True)
+    assert other["sha256"] != bank["sha256"] and set(names(elsd)) == {*BASE, "flat10"}
+    with pytest.raises(els.Problem) as e:
+        client.load_bank("flat30")
+    assert e.value.status == 404, "there is no such file"
+    assert client.unload_bank("flat10")["name"] == "flat10" and set(names(elsd)) == set(BASE)
+    del sys.modules[spec.name]
 
 
 def test_the_body_names_file_or_builtin(start, folder):

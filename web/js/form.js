@@ -166,9 +166,13 @@ export class Form {
   }
 
   async #savedScales() {
-    const { scales } = await call("GET", "/v1/scales");
-    for (const { name } of scales)
-      this.#addScales(name);
+    for (let cursor = ""; cursor !== null;) {
+      const query = cursor ? `?cursor=${encodeURIComponent(cursor)}` : "";
+      const { scales, next_cursor: next = null } = await call("GET", `/v1/scales${query}`);
+      for (const { name } of scales)
+        this.#addScales(name);
+      cursor = next;
+    }
   }
 
   /* The body of POST /v1/jobs: only fields that mean something here. */
