@@ -80,26 +80,38 @@ static int64_t ceil_sqrt(int64_t n)
     return root;
 }
 
+/* The tiles of n images in a row, and of all of them. [N,C,H,W] is read as [N*C,1,H,W] where it has no colours: the
+ * channels of an image become neighbours in its row. */
+static int64_t tiles_across(int64_t *n, struct els_shape *shape, int columns)
+{
+    int64_t across = columns ? columns : ceil_sqrt(*n);
+
+    if (shape->c != 1 && shape->c != 3) {
+        *n *= shape->c;
+        across *= shape->c;
+        shape->c = 1;
+    }
+    return across > *n ? *n : across;
+}
+
+void els_picture_grid(int64_t n, struct els_shape shape, int columns, int64_t *width, int64_t *height)
+{
+    int64_t across = tiles_across(&n, &shape, columns), down = (n + across - 1) / across;
+
+    *width = across * (shape.w + GAP) - GAP;
+    *height = down * (shape.h + GAP) - GAP;
+}
+
 int els_picture_from_values(struct els_picture *out, const float *values, int64_t n, struct els_shape shape,
                             int columns)
 {
-    int64_t across, down, width, height;
+    int64_t across, width, height;
     int r;
 
     if (n < 1 || n > ELS_PICTURE_MAX_PIXELS || columns < 0)
         return n < 1 || columns < 0 ? ELS_EINVAL : ELS_ELIMIT;
-    across = columns ? columns : ceil_sqrt(n);
-    /* [N,C,H,W] read as [N*C,1,H,W]: the channels of an image become neighbours in its row. */
-    if (shape.c != 1 && shape.c != 3) {
-        n *= shape.c;
-        across *= shape.c;
-        shape.c = 1;
-    }
-    if (across > n)
-        across = n;
-    down = (n + across - 1) / across;
-    width = across * (shape.w + GAP) - GAP;
-    height = down * (shape.h + GAP) - GAP;
+    els_picture_grid(n, shape, columns, &width, &height);
+    across = tiles_across(&n, &shape, columns);
     if (width > ELS_PICTURE_MAX_PIXELS || height > ELS_PICTURE_MAX_PIXELS)
         return ELS_ELIMIT;
     r = els_picture_new(out, (int)width, (int)height, shape.c);

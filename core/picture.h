@@ -35,6 +35,8 @@ int els_picture_new(struct els_picture *out, int width, int height, int channels
 /* values [N,C,H,W] in [−1,1]. `columns` 0: ceil(sqrt(N)). */
 int els_picture_from_values(struct els_picture *out, const float *values, int64_t n,
                             struct els_shape shape, int columns);
+/* The size of that picture, whatever it is: more than ELS_PICTURE_MAX_PIXELS, too. n >= 1. */
+void els_picture_grid(int64_t n, struct els_shape shape, int columns, int64_t *width, int64_t *height);
 /* Enlarges k times (1…16), nearest neighbour, in place. */
 int els_picture_zoom(struct els_picture *p, int k);
 void els_picture_deinit(struct els_picture *p);
@@ -43,6 +45,10 @@ void els_picture_deinit(struct els_picture *p);
  * characters are written \uXXXX). At most 16 pairs, keys of 1 to 79 characters: ELS_EINVAL, ELS_ELIMIT. */
 int els_picture_write_png(struct els_buffer *out, const struct els_picture *p,
                           const char *const *text, size_t num_text);
+/* The most bytes of a PNG of so many pixels and so many bytes of text: the maximum of its buffer. */
+size_t els_picture_png_bytes(int64_t width, int64_t height, int channels, size_t text);
+/* The most memory that writing it takes, beside the pixels: the buffer while it grows, and the compressor. */
+size_t els_picture_png_memory(int64_t width, int64_t height, int channels, size_t text);
 /* The same; ELS_ECANCELLED when the watch (engine.h) says so. */
 struct els_watch;
 int els_picture_write_png_watched(struct els_buffer *out, const struct els_picture *p, const char *const *text,

@@ -147,6 +147,23 @@ static int write_guarded(png_structp png, png_infop info, struct writer *w)
     return 0;
 }
 
+/* Deflate adds less than 1/1000 to what it cannot compress, chunks add 12 bytes to every 8 KiB, and each row has one of a
+ * filter. A text may become \uXXXX throughout. */
+size_t els_picture_png_bytes(int64_t width, int64_t height, int channels, size_t text)
+{
+    size_t raw = ((size_t)width * (size_t)channels + 1) * (size_t)height;
+
+    return raw + raw / 64 + 6 * text + (16 << 10);
+}
+
+size_t els_picture_png_memory(int64_t width, int64_t height, int channels, size_t text)
+{
+    size_t bytes = els_picture_png_bytes(width, height, channels, text);
+
+    /* A buffer that grows holds its half beside it; libpng holds some rows, zlib 268 KiB. */
+    return bytes + bytes / 2 + 8 * ((size_t)width * (size_t)channels + 1) + 6 * text + (384 << 10);
+}
+
 int els_picture_write_png(struct els_buffer *out, const struct els_picture *p, const char *const *text,
                           size_t num_text)
 {

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "answer_room.h"
 #include "banks.h"
 #include "clock.h"
 #include "daemon.h"
@@ -63,6 +64,19 @@ static json_t *summarize(const struct els_bank *bank, const char *name)
                      "classes", classes, "scales", info->scales, "url", url);
 }
 
+size_t srv_banks_room(struct srv_banks *banks)
+{
+    struct els_bank *bank;
+    size_t room = 0;
+    char name[64];
+
+    for (size_t i = 0; (bank = srv_banks_at(banks, i, name)); i++) {
+        room += srv_room_bank(els_bank_info(bank));
+        els_bank_unref(bank);
+    }
+    return room;
+}
+
 json_t *srv_banks_summary(struct srv_banks *banks)
 {
     json_t *list = json_array();
@@ -103,7 +117,8 @@ static void get_bank(struct srv_request *req, struct srv_response *res)
 
     if (!find_entry(req, res, &entry))
         return;
-    srv_response_json(res, 200, srv_banks_describe(&entry));
+    if (srv_response_charge(res, srv_room_bank(els_bank_info(entry.bank))))
+        srv_response_json(res, 200, srv_banks_describe(&entry));
     els_bank_unref(entry.bank);
 }
 
@@ -131,13 +146,16 @@ static int draw(const struct els_bank *bank, const int64_t *indices, int64_t n, 
     return r;
 }
 
-/* Draws and answers. */
+/* Draws and answers. `held`: what the caller has charged and still holds. */
 static void answer_png(struct srv_response *res, const struct els_bank *bank,
-                       const int64_t *indices, int64_t n, int zoom)
+                       const int64_t *indices, int64_t n, int zoom, size_t held)
 {
     struct els_buffer png = ELS_BUFFER_INIT(MAX_PNG);
-    int r = draw(bank, indices, n, zoom, &png);
+    int r;
 
+    if (!srv_response_charge(res, held + srv_room_picture(els_bank_info(bank)->shape, n, 0, zoom, NULL)))
+        return;
+    r = draw(bank, indices, n, zoom, &png);
     if (r < 0) {
         els_buffer_deinit(&png);
         srv_problem(res, 500, "no_picture", "The picture could not be made: %s.",
@@ -184,7 +202,7 @@ static void get_image(struct srv_request *req, struct srv_response *res)
         snprintf(tag, sizeof(tag), "%.32s-%lld-%lld", info->sha256, (long long)index,
                  (long long)zoom);
         if (!srv_response_etag(req, res, tag))
-            answer_png(res, bank, &index, 1, (int)zoom);
+            answer_png(res, bank, &index, 1, (int)zoom, 0);
     }
     els_bank_unref(bank);
 }
@@ -235,11 +253,14 @@ static void answer_sheet(struct srv_request *req, struct srv_response *res,
                          const struct els_bank *bank, const struct sheet *sheet)
 {
     _cleanup_(els_freep) int64_t *indices = NULL;
+    size_t numbers = (size_t)els_bank_info(bank)->num_images * sizeof(*indices); /* of all that the label selects */
     struct els_error err = {0};
     int64_t n = 0;
     char tag[160];
     int status;
 
+    if (!srv_response_charge(res, 2 * numbers))
+        return;
     status = els_bank_select(bank, &sheet->selection, &indices, &n, &err);
     if (status == ELS_ENOMEM)
         srv_problem(res, 500, "out_of_memory", "Memory is out.");
@@ -260,7 +281,7 @@ static void answer_sheet(struct srv_request *req, struct srv_response *res,
              (long long)sheet->selection.label, (long long)sheet->offset, (long long)n,
              (long long)sheet->zoom);
     if (!srv_response_etag(req, res, tag))
-        answer_png(res, bank, indices + sheet->offset, n, (int)sheet->zoom);
+        answer_png(res, bank, indices + sheet->offset, n, (int)sheet->zoom, numbers);
 }
 
 static void get_sheet(struct srv_request *req, struct srv_response *res)

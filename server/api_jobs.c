@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "answer_room.h"
 #include "api_events.h"
 #include "clock.h"
 #include "results.h"
@@ -140,12 +141,15 @@ static void get_tensors(struct srv_request *req, struct srv_response *res)
 /* ---- the list ---- */
 
 struct page {
+    struct srv_response *res;
     struct srv_jobs *jobs;
     json_t *list;
     int64_t last; /* the sequence of the last one on the page */
     int room;
     size_t bytes; /* that the page may still take; its first record takes what it takes */
     bool more;
+    bool refused; /* the answer's charge: the refusal is in `res` */
+    size_t charged;
     int status; /* the filter, as srv_store_query has it */
 };
 
@@ -177,6 +181,10 @@ static int add_job(void *user, const struct srv_record *record)
         page->more = true;
         return PAGE_FULL;
     }
+    page->charged += srv_room_record(record, SRV_RECORD_BRIEF);
+    page->refused = !srv_response_charge(page->res, page->charged);
+    if (page->refused)
+        return PAGE_FULL;
     page->bytes -= size < page->bytes ? size : page->bytes;
     page->last = record->sequence;
     job = srv_status_ended(record->status) ? NULL : srv_jobs_live(page->jobs, record->id);
@@ -216,7 +224,7 @@ static bool read_query(struct srv_request *req, struct srv_response *res, struct
 
 static void list_jobs(struct srv_request *req, struct srv_response *res)
 {
-    struct page page = {.jobs = jobs_of(req), .list = json_array(), .bytes = LIST_BYTES};
+    struct page page = {.res = res, .jobs = jobs_of(req), .list = json_array(), .bytes = LIST_BYTES};
     struct srv_store_query query;
     struct els_error err = {0};
     int status;
@@ -226,6 +234,8 @@ static void list_jobs(struct srv_request *req, struct srv_response *res)
     page.room = query.limit++;
     page.status = query.status;
     status = page.list ? srv_store_list(page.jobs->store, &query, add_job, &page, &err) : ELS_ENOMEM;
+    if (page.refused)
+        goto out;
     if (status == ELS_ECANCELLED && page.more)
         status = 0; /* the page is full */
     if (status < 0)

@@ -12,7 +12,10 @@
 #include "json.h"
 #include "metrics.h"
 
-enum { MAX_PAGE = 4 << 20 };
+enum {
+    MAX_PAGE = 4 << 20,
+    MAX_FIELDS = 1 << 20, /* what the program says of itself, whoever asks: 60 KB of text */
+};
 
 static void get_health(struct srv_request *req, struct srv_response *res)
 {
@@ -57,12 +60,15 @@ static void get_metrics(struct srv_request *req, struct srv_response *res)
 static void get_capabilities(struct srv_request *req, struct srv_response *res)
 {
     struct srv_daemon *daemon = srv_request_daemon(req);
-    json_t *about = json_pack("{s:s, s:s, s:o, s:{s:i}}", "version", ELS_VERSION, "kernel",
-                              els_engine_kernel(), "banks", srv_banks_summary(daemon->banks),
-                              "queue", "capacity", srv_jobs_counts(daemon->jobs).queue_capacity);
-    json_t *sampling = srv_jobs_capabilities(daemon), *value;
+    json_t *about, *sampling, *value;
     const char *name;
 
+    if (!srv_response_charge(res, MAX_FIELDS + srv_banks_room(daemon->banks)))
+        return;
+    about = json_pack("{s:s, s:s, s:o, s:{s:i}}", "version", ELS_VERSION, "kernel", els_engine_kernel(), "banks",
+                      srv_banks_summary(daemon->banks), "queue", "capacity",
+                      srv_jobs_counts(daemon->jobs).queue_capacity);
+    sampling = srv_jobs_capabilities(daemon);
     els_json_set(&about, "bank_loading", srv_bank_loads_capabilities(daemon, srv_request_key(req)));
     /* jansson's own way of joining two objects passes over what it has no memory for. */
     json_object_foreach(sampling, name, value)

@@ -6,6 +6,7 @@
 #include <ctype.h>
 #include <string.h>
 
+#include "answer_room.h"
 #include "clock.h"
 #include "json.h"
 #include "json_body.h"
@@ -13,7 +14,11 @@
 #include "saved_scales.h"
 #include "service.h"
 
-enum { LIST_BYTES = 1 << 20 /* of schedules on a page, but for its last */ };
+enum {
+    LIST_BYTES = 1 << 20, /* of schedules on a page, but for its last */
+    SAVED = 2 << 10,      /* memory of a schedule's name and time, and as text */
+    PRESETS = 256 << 10,  /* memory of all presets */
+};
 
 /* ---- names ---- */
 
@@ -122,11 +127,14 @@ static void store_problem(struct srv_response *res, int status, const struct els
 
 /* A page of the list. */
 struct page {
+    struct srv_response *res;
     json_t *list;
     char last[SRV_SCALES_NAME_SIZE]; /* the name of the last that was saved */
     int64_t room;
     size_t bytes; /* that the page may still take; its first takes what it takes */
     bool more;
+    bool refused; /* the answer's charge: the refusal is in `res` */
+    size_t charged;
 };
 
 static int add_saved(void *user, const struct srv_saved_scales *s)
@@ -138,6 +146,10 @@ static int add_saved(void *user, const struct srv_saved_scales *s)
         page->more = true;
         return 1;
     }
+    page->charged += SAVED + srv_room_stored(s->scales);
+    page->refused = !srv_response_charge(page->res, page->charged);
+    if (page->refused)
+        return 1;
     page->bytes -= size < page->bytes ? size : page->bytes;
     snprintf(page->last, sizeof(page->last), "%s", s->name);
     return json_array_append_new(page->list, saved_json(s));
@@ -147,7 +159,7 @@ static int add_saved(void *user, const struct srv_saved_scales *s)
 static void list_scales(struct srv_request *req, struct srv_response *res)
 {
     const char *cursor = srv_request_query(req, "cursor");
-    struct page page = {.list = json_array(), .bytes = LIST_BYTES};
+    struct page page = {.res = res, .list = json_array(), .bytes = LIST_BYTES, .charged = PRESETS};
     struct els_error err = {0};
     int status = page.list ? 0 : ELS_ENOMEM;
 
@@ -157,6 +169,8 @@ static void list_scales(struct srv_request *req, struct srv_response *res)
         status = json_array_append_new(page.list, preset_json(i)) < 0 ? ELS_ENOMEM : 0;
     if (status == 0)
         status = srv_store_list_scales(store_of(req), srv_request_key(req), cursor ? cursor : "", add_saved, &page, &err);
+    if (page.refused)
+        goto out;
     if (status == 0 || (status == ELS_ECANCELLED && page.more))
         answer_json(res, 200, json_pack("{s:O, s:s?}", "scales", page.list, "next_cursor",
                                         page.more ? page.last : NULL));

@@ -81,6 +81,8 @@ void srv_banks_settle(struct srv_banks *banks);
 /* Every bank as the capabilities tell it: name, shape, num_images, class names, scales, url. A new
  * reference, or NULL when out of memory. */
 json_t *srv_banks_summary(struct srv_banks *banks);
+/* The most memory that it takes, and its text. */
+size_t srv_banks_room(struct srv_banks *banks);
 /* One bank in full. A new reference, or NULL when out of memory. */
 json_t *srv_banks_describe(const struct srv_banks_entry *entry);
 /* The same of every bank. */

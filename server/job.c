@@ -176,7 +176,7 @@ char *srv_job_text(struct srv_job *job)
 
     if (srv_job_snapshot(job, &record) < 0)
         return NULL;
-    json = srv_record_json(&record, SRV_RECORD_WHOLE);
+    json = srv_record_event(&record);
     if (json)
         text = els_json_text(json, JSON_COMPACT);
     json_decref(json);

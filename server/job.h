@@ -59,7 +59,7 @@ bool srv_job_may(enum srv_status from, enum srv_status to);
 enum srv_status srv_job_status(struct srv_job *job);
 /* A copy of everything; srv_record_deinit it. ELS_ENOMEM. */
 int srv_job_snapshot(struct srv_job *job, struct srv_record *out);
-/* The whole job as JSON text (free()), or NULL when out of memory. */
+/* The job as JSON text for an event, srv_record_event (free()), or NULL when out of memory. */
 char *srv_job_text(struct srv_job *job);
 
 /* Queued → running. Publishes and wakes. */

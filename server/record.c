@@ -8,6 +8,7 @@
 
 #include "clock.h"
 #include "error.h"
+#include "events.h"
 #include "json_body.h"
 
 static const char *const names[SRV_STATUS_COUNT] = {
@@ -154,4 +155,36 @@ json_t *srv_record_json(const struct srv_record *record, enum srv_record_detail 
         return NULL;
     }
     return json;
+}
+
+/* ---- in events ---- */
+
+static size_t text_bytes(const char *text)
+{
+    return text ? strlen(text) : 0;
+}
+
+static size_t texts_bytes(const struct srv_record *record)
+{
+    return text_bytes(record->params) + text_bytes(record->result) + text_bytes(record->error) +
+           text_bytes(record->engine);
+}
+
+size_t srv_record_event_bytes(const struct srv_record *record)
+{
+    enum { FIELDS = 2048, SEED = 21 };
+    size_t texts = texts_bytes(record), seeds = SEED * (size_t)record->num_images;
+
+    if (texts > SRV_EVENTS_RECORD)
+        texts = text_bytes(record->error) + text_bytes(record->engine);
+    return FIELDS + seeds + texts;
+}
+
+json_t *srv_record_event(const struct srv_record *record)
+{
+    struct srv_record brief = *record; /* borrows the texts */
+
+    if (texts_bytes(record) > SRV_EVENTS_RECORD)
+        brief.params = brief.result = NULL;
+    return srv_record_json(&brief, SRV_RECORD_WHOLE);
 }

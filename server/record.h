@@ -70,6 +70,10 @@ void srv_record_deinit(struct srv_record *record);
 int srv_record_copy(struct srv_record *out, const struct srv_record *from);
 /* Replaces tensors inside resolved parameters by the word "uploaded". 0, or −1 when memory is out. */
 int srv_name_uploads(json_t *params);
+/* For an event: the whole; without its parameters and its result (null) when these are over SRV_EVENTS_RECORD. */
+json_t *srv_record_event(const struct srv_record *record);
+/* The most bytes that the text of that has. */
+size_t srv_record_event_bytes(const struct srv_record *record);
 /* As API.md describes it. A new reference; NULL when out of memory. */
 json_t *srv_record_json(const struct srv_record *record, enum srv_record_detail detail);
 

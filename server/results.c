@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "answer_room.h"
 #include "base64.h"
 #include "caption.h"
 #include "kind.h"
@@ -18,7 +19,7 @@
 #include "picture.h"
 #include "service.h"
 
-enum { MAX_PNG = 256 << 20, MAX_HEADER = 64 << 20, MAX_INSIDE = 3 << 20 };
+enum { MAX_PNG = 256 << 20, MAX_HEADER = 4 << 10, MAX_INSIDE = 3 << 20 };
 
 const char *const srv_results_types[] = {SRV_JSON_TYPE, SRV_PNG_TYPE, SRV_NPY_TYPE, SRV_SAFETENSORS_TYPE, NULL};
 
@@ -137,11 +138,14 @@ static void answer_part(struct srv_request *req, struct srv_response *res, const
                         const char *tensor, int64_t image, int64_t step, int zoom)
 {
     size_t values = els_shape_values(record->shape);
-    _cleanup_(els_freep) float *x = els_alloc_array(values, sizeof(*x));
+    _cleanup_(els_freep) float *x = NULL;
     struct els_buffer png = ELS_BUFFER_INIT(MAX_PNG);
     struct els_error err = {0};
     int status = ELS_ENOMEM;
 
+    if (!srv_response_charge(res, srv_room_picture(record->shape, 1, 1, zoom, record->params)))
+        return;
+    x = els_alloc_array(values, sizeof(*x));
     if (x)
         status = srv_store_read_tensor(jobs_of(req)->store, record->id, tensor, image, (size_t)step * values, values,
                                        x, &err);
@@ -189,6 +193,8 @@ void srv_results_image(struct srv_request *req, struct srv_response *res, const 
         answer_part(req, res, record, SRV_IMAGES_TENSOR, image, 0, zoom);
         return;
     }
+    if (!srv_response_charge(res, srv_room_picture(record->shape, 1, 1, 1, record->params)))
+        return;
     status = srv_store_read_picture(jobs_of(req)->store, record->id, image, &png, sha256, &err);
     answer_drawn(req, res, record, status, &err, &png);
 }
@@ -206,6 +212,21 @@ static int kept_output(struct srv_response *res, const struct srv_record *record
         i = -1;
     }
     return i;
+}
+
+static int64_t big_endian(const uint8_t *at)
+{
+    return (int64_t)at[0] << 24 | at[1] << 16 | at[2] << 8 | at[3];
+}
+
+/* What enlarging the PNG takes: its header has the size. */
+static size_t enlarged_room(const struct srv_record *record, const struct els_buffer *png, int zoom)
+{
+    enum { WIDTH_AT = 16, HEIGHT_AT = 20, HEADER = 33 };
+
+    return png->size < HEADER ? 0
+                              : srv_room_enlarged(big_endian(png->data + WIDTH_AT), big_endian(png->data + HEIGHT_AT), 3,
+                                                  zoom, record->params);
 }
 
 /* The PNG enlarged, with the same text. */
@@ -246,8 +267,13 @@ void srv_results_sheet(struct srv_request *req, struct srv_response *res, const 
         srv_problem(res, 404, "sheet_not_found", "The images are too many for one picture; the tensors have them.");
         return;
     }
-    if (status == 0 && zoom > 1)
+    if (status == 0 && zoom > 1) {
+        if (!srv_response_charge(res, png.space + enlarged_room(record, &png, zoom))) {
+            els_buffer_deinit(&png);
+            return;
+        }
         status = enlarge(record, &png, zoom);
+    }
     answer_drawn(req, res, record, status, &err, &png);
 }
 
@@ -318,7 +344,7 @@ static int add_inside(struct srv_request *req, const struct srv_record *record, 
                       json_t *result, struct els_error *err)
 {
     _cleanup_(els_buffer_deinit) struct els_buffer bytes = ELS_BUFFER_INIT(MAX_HEADER + srv_results_bytes(record, o));
-    _cleanup_(els_buffer_deinit) struct els_buffer text = ELS_BUFFER_INIT(2 * bytes.maximum);
+    _cleanup_(els_buffer_deinit) struct els_buffer text = ELS_BUFFER_INIT(bytes.maximum / 3 * 4 + 8);
     int status = append_npy(req, record, o, &bytes, err);
 
     if (status == 0)
@@ -331,15 +357,37 @@ static int add_inside(struct srv_request *req, const struct srv_record *record, 
                : 0;
 }
 
+static size_t kept_bytes(const struct srv_record *record, const struct srv_kind *kind)
+{
+    size_t all = 0;
+
+    for (int i = 0; kind->outputs[i].word; i++)
+        all += srv_record_keeps(record, kind, i) ? srv_results_bytes(record, &kind->outputs[i]) : 0;
+    return all;
+}
+
+/* Are there tensors to be put inside? */
+static bool has_inside(const struct srv_record *record, const struct srv_kind *kind)
+{
+    return kind && kind->tensors_inside && record->status == SRV_SUCCEEDED;
+}
+
+/* A tensor has its bytes, their digits and the string that these become at once, and all strings are in the text, which
+ * grows: 16/3 of the bytes, and some for headers. */
+static size_t inside_room(const struct srv_record *record, const struct srv_kind *kind)
+{
+    size_t all = has_inside(record, kind) ? kept_bytes(record, kind) : 0;
+
+    return all > 0 && all <= MAX_INSIDE ? 6 * all + SRV_MAX_OUTPUTS * 4 * MAX_HEADER : 0;
+}
+
 /* The kept tensors into `result`, when they are small; else null, and tensors_url has them. */
 static int add_tensors(struct srv_request *req, const struct srv_record *record, const struct srv_kind *kind,
                        json_t *result, struct els_error *err)
 {
-    size_t all = 0;
+    size_t all = kept_bytes(record, kind);
     int status = 0;
 
-    for (int i = 0; kind->outputs[i].word; i++)
-        all += srv_record_keeps(record, kind, i) ? srv_results_bytes(record, &kind->outputs[i]) : 0;
     for (int i = 0; kind->outputs[i].word && status == 0; i++) {
         if (!srv_record_keeps(record, kind, i))
             continue;
@@ -354,11 +402,16 @@ static int add_tensors(struct srv_request *req, const struct srv_record *record,
 void srv_results_json(struct srv_request *req, struct srv_response *res, int status, const struct srv_record *record)
 {
     const struct srv_kind *kind = srv_kind_find(record->kind);
-    json_t *json = srv_record_json(record, SRV_RECORD_WHOLE);
     struct els_error err = {0};
-    int read = json ? 0 : ELS_ENOMEM;
+    json_t *json;
+    int read;
 
-    if (read == 0 && kind && kind->tensors_inside && record->status == SRV_SUCCEEDED)
+    /* What was just accepted is answered, for its id would be lost: it is charged as the body that it came in. */
+    if (status != 202 && !srv_response_charge(res, srv_room_record(record, SRV_RECORD_WHOLE) + inside_room(record, kind)))
+        return;
+    json = srv_record_json(record, SRV_RECORD_WHOLE);
+    read = json ? 0 : ELS_ENOMEM;
+    if (read == 0 && has_inside(record, kind))
         read = add_tensors(req, record, kind, json_object_get(json, "result"), &err);
     if (read == 0) {
         srv_response_json(res, status, json);
@@ -379,8 +432,11 @@ static void answer_grid(struct srv_request *req, struct srv_response *res, const
     struct els_error err = {0};
     int64_t n = (int64_t)(srv_results_bytes(record, o) / sizeof(float) / els_shape_values(record->shape));
     int columns = o->image_axis == 1 && record->depth > 1 ? (int)record->num_images : 0; /* a row per scale */
-    int status = append_data(req, record, o, &values, &err);
+    int status;
 
+    if (!srv_response_charge(res, srv_room_picture(record->shape, n, columns, 1, record->params)))
+        return;
+    status = append_data(req, record, o, &values, &err);
     if (status == 0)
         status = draw(record, (const float *)(const void *)values.data, n, columns, -1, 1, &png);
     els_buffer_deinit(&values);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "answer_room.h"
 #include "caption.h"
 #include "json_body.h"
 #include "kind_sample.h"
@@ -127,9 +128,30 @@ static int write_json(struct els_buffer *out, const struct srv_record *record, i
     return status == 0 ? write_integers(out, "region", m->regions, m->pixels, 1, "}") : status;
 }
 
-/* Reads it all. False: the problem is in `res`. */
+/* The most bytes of the JSON: three whole numbers of at most 11 characters and one of 15 per candidate, and so on. */
+static size_t json_bytes(const struct mosaic *m)
+{
+    enum { CANDIDATE = 3 * 12 + 16, PIXEL = 16 + 12, FRAME = 1024 };
+
+    return m->pixels * ((size_t)m->top * CANDIDATE + PIXEL) + FRAME;
+}
+
+/* What answering takes: the parts; and as JSON (zoom 0) its text, which grows; as a map its mosaic and picture. */
+static size_t answer_room(const struct srv_record *record, const struct mosaic *m, int zoom)
+{
+    struct els_shape drawn = {3, record->shape.h, record->shape.w};
+    size_t parts = m->pixels * ((size_t)m->top * (SRV_PLACE_VALUES + 1) + 2) * sizeof(float);
+
+    if (zoom == 0)
+        return parts + json_bytes(m) + json_bytes(m) / 2;
+    return parts + sizeof(struct els_mosaic) +
+           m->pixels * (sizeof(struct els_candidate) + sizeof(double) + sizeof(int)) +
+           srv_room_picture(drawn, 1, 1, zoom, record->params);
+}
+
+/* Reads it all, when the memory of the whole answer could be charged. False: the problem is in `res`. */
 static bool find_mosaic(struct srv_request *req, struct srv_response *res, const struct srv_record *record,
-                        int64_t image, int64_t step, struct mosaic *m)
+                        int64_t image, int64_t step, int zoom, struct mosaic *m)
 {
     struct els_error err = {0};
     int status;
@@ -140,7 +162,7 @@ static bool find_mosaic(struct srv_request *req, struct srv_response *res, const
         srv_problem(res, 404, "tensor_not_found", "A job of the kind %s has no mosaic.", record->kind);
         return false;
     }
-    if (!choose(res, record, step, m))
+    if (!choose(res, record, step, m) || !srv_response_charge(res, answer_room(record, m, zoom)))
         return false;
     status = read_mosaic(req, record, image, m, &err);
     if (status < 0)
@@ -154,7 +176,8 @@ void srv_results_mosaic(struct srv_request *req, struct srv_response *res, const
     struct els_buffer text = ELS_BUFFER_INIT(MAX_TEXT);
     struct mosaic m = {0};
 
-    if (find_mosaic(req, res, record, image, step, &m)) {
+    if (find_mosaic(req, res, record, image, step, 0, &m)) {
+        text.maximum = json_bytes(&m) < MAX_TEXT ? json_bytes(&m) : MAX_TEXT;
         if (write_json(&text, record, image, &m) == 0) {
             srv_response_bytes(res, 200, SRV_JSON_TYPE, text.data, text.size);
             text = ELS_BUFFER_INIT(0); /* the response owns the bytes now */
@@ -235,7 +258,7 @@ void srv_results_map(struct srv_request *req, struct srv_response *res, const st
         srv_problem(res, 404, "map_not_found", "There is no map \"%.40s\"; there are region, source and entropy.", name);
         return;
     }
-    if (find_mosaic(req, res, record, image, step, &m)) {
+    if (find_mosaic(req, res, record, image, step, zoom, &m)) {
         status = draw(record, image, &m, map, zoom, &png);
         if (status == 0) {
             srv_response_bytes(res, 200, SRV_PNG_TYPE, png.data, png.size);

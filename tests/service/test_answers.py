@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from daemon import Daemon, wait_until
+from formats import write_safetensors
 from test_http import Wire, request
+from test_jobs import cancel, running
 from test_metrics import metrics
 
 UNREAD = 100
@@ -169,6 +171,100 @@ def test_the_share_of_an_address_bounds_its_answers(start):
         for text in refused:
             assert text.startswith(b"HTTP/1.1 429 ") and b"Retry-After" in text and b"address_memory" in text
     wait_until("room", lambda: large.elsd.get(large.path).status_code == 200)
+
+
+# ---- what is made whole ----
+
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def noisy(tmp_path_factory):
+    """The path of a bank of noise, whose pictures cannot be compressed."""
+    images = np.random.default_rng(0).integers(0, 256, (600, 3, 64, 64), np.uint8)
+    path = tmp_path_factory.mktemp("noisy") / "noisy.safetensors"
+    path.write_bytes(write_safetensors({"images": images}))
+    return path
+
+
+def test_pictures_are_charged_before_they_are_drawn(start, noisy):
+    """The PNGs have room in the share of an address, 7.6 MiB. What drawing takes has not."""
+    elsd = start("--bank", f"noisy={noisy}", "--bank", "digits=digits", "--memory-limit", 256 * MIB,
+                 "--share-per-address", 3, env=ENV)
+    job = elsd.post("/v1/samples", 200, json={"bank": "noisy", "machine": "is", "max_samples": 50, "seed": 1,
+                                              "num_inference_steps": 3, "outputs": ["image", "x0"]}).json()
+    for path in (f"/v1/jobs/{job['id']}/images/0", f"/v1/jobs/{job['id']}/images/0/steps/1",
+                 "/v1/banks/noisy/images/7"):
+        elsd.get(path, 200)
+        problem = elsd.problem("GET", f"{path}?zoom=16", 413)
+        assert "answers" in problem["detail"], problem
+    elsd.get("/v1/banks/noisy/sheet?limit=20", 200)
+    elsd.problem("GET", "/v1/banks/noisy/sheet?limit=200", 413)
+    mosaic = {"bank": "digits", "machine": "els", "scales": 3, "max_samples": 20, "num_inference_steps": 2, "seed": 1,
+              "outputs": ["final_mosaic"]}
+    wide = elsd.post("/v1/samples", 200, json=mosaic).json()
+    elsd.get(f"/v1/jobs/{wide['id']}/images/0/mosaic", 200)
+    elsd.get(f"/v1/jobs/{wide['id']}/images/0/mosaic/region?zoom=8", 200)
+    assert held(elsd) == 0
+    elsd.get("/v1/capabilities", 200)
+    wait_until("it to be given back", lambda: held(elsd) == 0)
+
+
+def test_sheets_that_nobody_reads_are_refused_at_the_share(start, noisy):
+    elsd = start("--bank", f"noisy={noisy}", "--memory-limit", 256 * MIB, "--share-per-address", 25, env=ENV)
+    path = "/v1/banks/noisy/sheet?limit=200"
+    with contextlib.ExitStack() as stack:
+        begun = []
+        for _ in range(48):
+            wire = Wire(stack.enter_context(socket.socket()))
+            wire.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            wire.connection.settimeout(120)
+            wire.connection.connect(("127.0.0.1", elsd.port))
+            wire.send(request("GET", path, b""))
+            begun.append(wire.connection.recv(4096))
+            assert held(elsd) <= 64 * MIB
+        refused = [text for text in begun if not text.startswith(b"HTTP/1.1 200")]
+        assert 48 > len(refused) > 12
+        for text in refused:
+            assert text.startswith(b"HTTP/1.1 429 ") and b"Retry-After" in text and b"address_memory" in text
+    wait_until("all to be given back", lambda: held(elsd) == 0)
+    elsd.get(path, 200)
+    elsd.check_descriptors()
+
+
+# ---- streams ----
+
+def test_streams_by_the_hundred_are_refused_at_the_share(start):
+    elsd = start("--memory-limit", 64 * MIB, "--share-per-address", 25, env=ENV)
+    job = running(elsd)
+    with contextlib.ExitStack() as stack:
+        begun = []
+        for _ in range(100):
+            answer = stack.enter_context(elsd.get(f"/v1/jobs/{job['id']}/events", stream=True))
+            begun.append(answer.status_code)
+            if answer.status_code == 429:
+                assert "Retry-After" in answer.headers and answer.json()["code"] == "address_memory"
+        assert set(begun) == {200, 429} and begun.count(200) < 50
+        assert 0 < held(elsd, "streams") <= 16 * MIB
+    wait_until("all to be given back", lambda: held(elsd, "streams") == 0)
+    cancel(elsd, job)
+    with elsd.get(f"/v1/jobs/{job['id']}/events", 200, stream=True) as answer:
+        assert b"event: cancelled" in answer.content
+    wait_until("that of the ended job, too", lambda: held(elsd, "streams") == held(elsd) == 0)
+
+
+def test_a_stream_of_a_job_with_huge_parameters_is_small(start, noisy):
+    elsd = start("--bank", f"noisy={noisy}")
+    with io.BytesIO() as f:
+        np.save(f, np.zeros((24, 3, 64, 64), np.float32))
+        sent = base64.b64encode(f.getvalue()).decode()
+    job = elsd.post("/v1/denoise", 200, json={"bank": "noisy", "max_samples": 1, "machine": "is", "t": 0.5,
+                                              "x": {"npy_base64": sent}}).json()
+    assert len(elsd.get(f"/v1/jobs/{job['id']}", 200).content) > MIB
+    text = elsd.get(f"/v1/jobs/{job['id']}/events", 200).content
+    assert len(text) < 64 << 10
+    events = [json.loads(line[6:]) for line in text.split(b"\n") if line.startswith(b"data: ")]
+    assert len(events) == 2 and all(e["id"] == job["id"] and e["params"] is None for e in events)
 
 
 # ---- how fast they must be read ----
