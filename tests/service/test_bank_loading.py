@@ -215,10 +215,13 @@ def test_only_keys_with_the_right(start, folder, tmp_path):
     text = keys.read_text()
     keys.write_text(text.replace(" banks\n", "\n"))
     elsd.process.send_signal(signal.SIGHUP)
-    wait_until("the reload", lambda: elsd.delete("/v1/banks/flat10", headers=admin).status_code == 403)
+    # Asked in a way that changes nothing: before the reload the key has its right still.
+    wait_until("the reload", lambda: elsd.get("/v1/banks?available=true", headers=admin).status_code == 403)
+    elsd.problem("DELETE", "/v1/banks/flat10", 403, "right_required", headers=admin)
     keys.write_text(text)
     elsd.process.send_signal(signal.SIGHUP)
-    wait_until("the reload", lambda: elsd.delete("/v1/banks/flat10", headers=admin).status_code == 200)
+    wait_until("the reload", lambda: elsd.get("/v1/banks?available=true", headers=admin).status_code == 200)
+    elsd.delete("/v1/banks/flat10", 200, headers=admin)
 
 
 def test_without_keys_only_on_this_machine(start, folder):
