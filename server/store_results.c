@@ -6,6 +6,9 @@
  * Nothing is handed out that is not what was stored: sizes are compared with what the job's row implies, and the bytes
  * with their digest. Of a tensor only the pieces are read that the part touches, so a part costs no more than itself and
  * two pieces.
+ *
+ * The row of a tensor and its bytes are read in one snapshot: the statement that found the row is open until the bytes
+ * have been read. Otherwise a job that goes in between would look damaged.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +29,7 @@ static int fail_reading(struct srv_db *db, int rc, struct els_error *err)
 /* ---- tensors ---- */
 
 struct found {
+    sqlite3_stmt *row_of; /* open, and with it the snapshot; srv_db_done it */
     int64_t row, job;
     size_t values;         /* of each image, by the job's row */
     unsigned char *digest; /* owned; NULL: the row is older than digests */
@@ -55,6 +59,7 @@ static int find_tensor(struct srv_db *db, const char *id, const char *name, int6
 
     if (!s)
         return ELS_EIO;
+    out->row_of = s;
     sqlite3_bind_text(s, 1, id, -1, SQLITE_STATIC);
     sqlite3_bind_text(s, 2, name, -1, SQLITE_STATIC);
     sqlite3_bind_int64(s, 3, image);
@@ -70,7 +75,6 @@ static int find_tensor(struct srv_db *db, const char *id, const char *name, int6
     } else {
         status = fail_reading(db, rc, err);
     }
-    srv_db_done(s);
     return status;
 }
 
@@ -146,6 +150,7 @@ int srv_store_read_tensor(struct srv_store *store, const char *id, const char *n
     status = find_tensor(db, id, name, image, &t, err);
     if (status == 0)
         status = read_blob(db, &t, name, first, values, out, err);
+    srv_db_done(t.row_of);
     srv_db_unlock(db);
     srv_db_note_damage(store, t.job, id, status, err);
     free(t.digest);

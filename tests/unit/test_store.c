@@ -3,7 +3,9 @@
  * or while another process holds it.
  */
 #include <fcntl.h>
+#include <pthread.h>
 #include <sqlite3.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -172,6 +174,59 @@ START_TEST(test_remove_and_tombstone)
     ck_assert_int_eq(srv_store_read_tensor(store, r.id, "x0", 0, 0, 1, &value, NULL), ELS_ENOENT);
     accept_one(store, 'b', "k"); /* its key is free again */
     srv_store_close(store);
+}
+END_TEST
+
+/* Reads while the job comes and goes: what a reader gets is the job's, or there is no such job. */
+struct reading {
+    struct srv_store *store;
+    atomic_bool over;
+    int whole, absent, wrong;
+    struct els_error err; /* of the first wrong one */
+};
+
+static void *read_on(void *arg)
+{
+    struct reading *r = arg;
+    struct srv_record job = record_of('a');
+
+    while (!atomic_load(&r->over)) {
+        float values[12];
+        struct els_error err = {0};
+        int status = srv_store_read_tensor(r->store, job.id, "x0", 1, 0, 12, values, &err);
+
+        if (status == 0 && memcmp(values, x0 + 12, sizeof(values)) == 0)
+            r->whole++;
+        else if (status == ELS_ENOENT)
+            r->absent++;
+        else if (r->wrong++ == 0)
+            r->err = err;
+    }
+    return NULL;
+}
+
+START_TEST(test_a_job_that_goes_while_it_is_read)
+{
+    struct reading r = {0};
+    struct srv_record job = record_of('a');
+    pthread_t thread;
+
+    scratch_make_in_memory();
+    r.store = open_store(folder);
+    ck_assert_int_eq(pthread_create(&thread, NULL, read_on, &r), 0);
+    for (int i = 0; i < 2000; i++) {
+        accept_one(r.store, 'a', NULL);
+        finish_one(r.store, 'a', 1);
+        ck_assert_int_eq(srv_store_remove(r.store, job.id, NULL, 5, NULL), 0);
+    }
+    atomic_store(&r.over, true);
+    pthread_join(thread, NULL);
+    printf("read whole %d times, absent %d times\n", r.whole, r.absent);
+    ck_assert_msg(r.wrong == 0, "%d times: %s", r.wrong, r.err.message);
+    ck_assert_int_gt(r.whole, 0);
+    ck_assert_int_gt(r.absent, 0);
+    srv_store_close(r.store);
+    scratch_remove();
 }
 END_TEST
 
@@ -471,6 +526,6 @@ START_TEST(test_modes)
 END_TEST
 
 UNIT_MAIN("store", test_life_in_memory, test_only_forward, test_idempotency, test_list, test_remove_and_tombstone,
-          test_retention, test_tombstones_have_owners, test_reopen_after_a_kill, test_saved_scales, test_saved_scales_are_bounded,
+          test_a_job_that_goes_while_it_is_read, test_retention, test_tombstones_have_owners, test_reopen_after_a_kill, test_saved_scales, test_saved_scales_are_bounded,
           test_not_a_database, test_older_version_is_brought_forward, test_damaged_table, test_another_version,
           test_one_daemon_per_directory, test_modes)
