@@ -2,51 +2,21 @@
  * Answers in pieces from inside: a source that fails, clients that leave while a piece is read, and the end of the
  * server meanwhile. The sockets are real. What the daemon sends so is in tests/service/test_answers.py.
  */
-#include "unit.h"
+#include "http_client.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
-#include <poll.h>
 #include <pthread.h>
-#include <stdatomic.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "account.h"
 #include "config.h"
 #include "daemon.h"
-#include "http.h"
 #include "log.h"
-
-/* Only a test that fails waits so long. */
-enum { PATIENCE_MS = 60000 };
 
 static struct srv_config config;
 static struct srv_daemon server;
-static struct srv_http *http;
 
 /* What the handlers and the tests share. */
 static atomic_int freed, runs, held;
-
-static void pause_ms(int ms)
-{
-    struct timespec ts = {ms / 1000, (long)(ms % 1000) * 1000000};
-
-    nanosleep(&ts, NULL);
-}
-
-/* Waits until the counter has the value. */
-static void await(atomic_int *counter, int value)
-{
-    for (int ms = 0; atomic_load(counter) < value; ms += 5) {
-        ck_assert_msg(ms < PATIENCE_MS, "a counter stays at %d, not %d", atomic_load(counter),
-                      value);
-        pause_ms(5);
-    }
-}
 
 /* ---- handlers ---- */
 
@@ -136,67 +106,6 @@ static void stop(int grace_ms)
         ck_assert_msg(totals.held[i] == 0, "%s are still charged", srv_charge_name((enum srv_charge_class)i));
     server.accounts = srv_accounts_free(server.accounts);
     srv_config_deinit(&config);
-}
-
-/* ---- a client ---- */
-
-static int dial(void)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_port = htons((uint16_t)srv_http_port(http)),
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    ck_assert_int_ge(fd, 0);
-    ck_assert_int_eq(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-    return fd;
-}
-
-static void say(int fd, const char *text)
-{
-    ck_assert_int_eq(send(fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
-}
-
-static int ask(const char *path)
-{
-    char text[256];
-    int fd = dial();
-
-    snprintf(text, sizeof(text), "GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
-             path);
-    say(fd, text);
-    return fd;
-}
-
-/* Reads until `needle` has come, or (NULL) to the end. */
-static const char *hear(int fd, const char *needle)
-{
-    static char text[1 << 16];
-    size_t n = 0;
-
-    text[0] = '\0';
-    while (!needle || !strstr(text, needle)) {
-        struct pollfd p = {fd, POLLIN, 0};
-        ssize_t got;
-
-        ck_assert_msg(poll(&p, 1, PATIENCE_MS) == 1, "nothing more comes after: %s", text);
-        got = recv(fd, text + n, sizeof(text) - 1 - n, 0);
-        if (got <= 0)
-            break;
-        n += (size_t)got;
-        text[n] = '\0';
-    }
-    if (needle)
-        ck_assert_msg(strstr(text, needle), "\"%s\" is not in: %s", needle, text);
-    return text;
-}
-
-static void assert_answer(int fd, const char *needle)
-{
-    const char *text = hear(fd, NULL);
-
-    ck_assert_msg(strncmp(text, "HTTP/1.1 200 ", 13) == 0 && strstr(text, needle), "%s", text);
-    close(fd);
 }
 
 /* Reads an answer of /pieces to its end: how many bytes of the body came, each checked. */
