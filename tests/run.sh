@@ -18,7 +18,7 @@
 #     thread      ThreadSanitizer, what threads share (build-tsan/); only with --long
 #     valgrind    the unit tests (build-valgrind/); only with --long
 #
-# The tests of the release build run while the sanitizer build compiles. A test that hangs is ended by a limit
+# The tests of the release build run while the sanitizer build compiles and beside its first tests. A test that hangs is ended by a limit
 # of its own (see the meson.build files; multiplied below), far above what a slow machine needs. The run as a
 # whole has no limit.
 #
@@ -179,8 +179,8 @@ part_sanitizer() {
     if [ -f "$root/build-tests-release/build.ninja" ]; then
         kernels=("-Dkernels_of=$root/build-tests-release")
     fi
-    if make build-tests --buildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false "${kernels[@]}"; then
-        wait_for_background
+    if make build-tests --buildtype=debugoptimized -Doptimization=1 -Dc_args=-g1 -Db_sanitize=address,undefined \
+        -Db_lundef=false "${kernels[@]}"; then
         run build-tests "$(nproc)" "${SANITIZER_SUITES[@]}"
     fi
 }
