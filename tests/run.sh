@@ -18,9 +18,9 @@
 #     thread      ThreadSanitizer, what threads share (build-tsan/); only with --long
 #     valgrind    the unit tests (build-valgrind/); only with --long
 #
-# The tests of the release build run while the sanitizer build compiles and beside its first tests. A test that hangs is ended by a limit
-# of its own (see the meson.build files; multiplied below), far above what a slow machine needs. The run as a
-# whole has no limit.
+# The tests of the release build run while the sanitizer build compiles and beside its first tests. A test that
+# hangs is ended by a limit of its own (see the meson.build files; multiplied below), far above what a slow machine
+# needs. The run as a whole has no limit.
 #
 # --long also kills the daemon a hundred times, lets 200 clients churn for ten minutes, attacks it for ten
 # (ELS_HOSTILE_SECONDS), fails every allocation, and fuzzes for 10 million executions.
