@@ -48,7 +48,7 @@ static void start(void)
 static void push(struct entry *entry, enum srv_lane lane, const char *payer, const char *address)
 {
     *entry = (struct entry){.turn = {.lane = lane, .payer = payer, .address = address}};
-    snprintf(entry->name, sizeof(entry->name), "%s", payer);
+    snprintf(entry->name, sizeof(entry->name), "%.*s", (int)sizeof(entry->name) - 1, payer);
     srv_lanes_push(lanes, &entry->turn);
 }
 
