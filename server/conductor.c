@@ -49,15 +49,14 @@ static bool has_room(const struct srv_conductor *c, const struct srv_job *job)
  * was accepted, and what its client has beside it (inputs that wait, say) goes only when jobs end. */
 static bool can_pay(struct srv_conductor *c, const struct srv_job *job)
 {
-    struct srv_payer *payer = srv_payer_new(c->parts.accounts, job->record.owner, job->peer);
+    struct srv_payer *payer = job->inputs.payer;
     int64_t bytes = (int64_t)job->params->run_bytes;
-    bool paid = payer && srv_charge_take(&c->next, payer, SRV_CHARGE_RUNS, bytes, NULL) == 0;
+    bool paid = srv_charge_take(&c->next, payer, SRV_CHARGE_RUNS, bytes, NULL) == 0;
 
-    if (payer && !paid && !c->runs) {
+    if (!paid && !c->runs) {
         srv_charge_take_any(&c->next, payer, SRV_CHARGE_RUNS, bytes);
         paid = true;
     }
-    srv_payer_unref(payer);
     return paid;
 }
 

@@ -40,7 +40,7 @@ struct srv_config {
     int64_t max_jobs_per_key;            /* unfinished ones; 0: no limit */
     int64_t max_jobs_per_address;        /* likewise */
     int64_t memory_limit;                /* 0: a quarter of the machine's */
-    int64_t disk_limit;                  /* 0: one and a half times retention_bytes */
+    int64_t disk_limit;                  /* 0: retention_bytes and queue_bytes, and a tenth more */
     int64_t share_per_key;               /* of either limit, in percent, 50 */
     int64_t share_per_address;           /* likewise */
     char *allowed_hosts; /* "": host names that a reverse proxy may pass on, comma-separated */

@@ -91,7 +91,7 @@ const struct srv_key srv_keys[] = {
            "Bytes of memory for everything that clients cause: requests, jobs, results without a state_dir, answers, "
            "banks. At least 64 MiB; 0: a quarter of the machine's memory, or of the container's."),
     NUMBER(guarding, disk_limit, 0, 1024 * TIB, 0,
-           "Bytes in state_dir for inputs and results; 0: one and a half times retention_bytes."),
+           "Bytes in state_dir for inputs and results; 0: retention_bytes and queue_bytes, and a tenth more."),
     NUMBER(guarding, share_per_key, 1, 100, 50,
            "Percent of memory_limit and disk_limit that the requests and unfinished jobs of one API key may hold."),
     NUMBER(guarding, share_per_address, 1, 100, 50, "The same for one address."),

@@ -34,8 +34,10 @@ void srv_connection_free_request(struct srv_request *req)
     if (req->free_state)
         req->free_state(req->state);
     srv_response_deinit(&req->res);
-    atomic_fetch_sub(&req->http->body_bytes, req->body.size);
     els_buffer_deinit(&req->body);
+    srv_charge_give(&req->space);
+    srv_charge_give(&req->head);
+    srv_payer_unref(req->payer);
     if (req->waker)
         srv_waker_detach(req->waker);
     srv_waker_unref(req->waker);
@@ -380,7 +382,8 @@ static void refuse_size(struct srv_request *req)
     refuse(req);
 }
 
-static bool is_declared_too_large(const struct srv_request *req)
+/* The Content-Length; more than the limit: SIZE_MAX; none: 0. */
+static size_t declared_size(const struct srv_request *req)
 {
     const char *length = srv_request_header(req, "Content-Length");
     size_t limit = req->body.maximum, size = 0;
@@ -388,8 +391,29 @@ static bool is_declared_too_large(const struct srv_request *req)
     for (; length && *length; length++)
         if (els_mul_overflows(size, 10, &size) || size > limit ||
             (size += (size_t)(*length - '0')) > limit)
-            return true;
-    return false;
+            return SIZE_MAX;
+    return size;
+}
+
+/* Charges the request to whoever sent it, and the body that it announces. What is answered at once is counted but never
+ * refused: its answer would take no less. */
+static void charge(struct srv_request *req)
+{
+    bool at_once = req->discard || (req->match.route->flags & SRV_ROUTE_INLINE);
+    size_t size = declared_size(req);
+    bool paid = srv_request_charge_head(req, at_once);
+
+    if (size == SIZE_MAX) {
+        refuse_size(req);
+        return;
+    }
+    if (paid && size > 0 && !req->discard)
+        paid = srv_request_expect_body(req, size);
+    if (paid)
+        return;
+    req->discard = true;
+    if (req->framing.has_body)
+        refuse(req);
 }
 
 /* The head is there: decides whether the body is wanted. */
@@ -419,16 +443,13 @@ static void read_head(struct srv_request *req, const char *method, const char *v
         srv_problem(&req->res, 500, "out_of_memory", "Memory is out.");
     if (!req->discard && (status < 0 || !route(req)))
         req->discard = true;
-    if (is_declared_too_large(req))
-        refuse_size(req);
+    charge(req);
 }
 
 /* ---- its body ---- */
 
 static void receive(struct srv_request *req, const char *data, size_t size)
 {
-    struct srv_http *http = req->http;
-
     if (req->refused || refuse_malformed(req))
         return;
     if (size > req->body.maximum - req->received) {
@@ -438,12 +459,10 @@ static void receive(struct srv_request *req, const char *data, size_t size)
     req->received += size;
     if (req->discard)
         return;
-    if (atomic_fetch_add(&http->body_bytes, size) + size > http->max_body_total ||
-        els_buffer_append(&req->body, data, size) < 0) {
-        atomic_fetch_sub(&http->body_bytes, size);
-        srv_problem(&req->res, 503, "busy_receiving",
-                    "The daemon is receiving too many large requests at once.");
-        srv_response_header(&req->res, "Retry-After", "2");
+    if (!srv_request_grow_body(req, size)) {
+        refuse(req);
+    } else if (els_buffer_append(&req->body, data, size) < 0) {
+        srv_problem(&req->res, 500, "out_of_memory", "Memory is out.");
         refuse(req);
     }
 }

@@ -40,6 +40,7 @@ enum {
     SRV_MAX_HEADERS = 16, /* of an answer, beyond the standing ones */
     SRV_ID_SIZE = 24,
     SRV_PING_MS = 15000,
+    SRV_CONNECTION_MEMORY = 32 << 10, /* the library's, of a connection: a request's head must fit */
 };
 
 struct srv_http {
@@ -55,8 +56,6 @@ struct srv_http {
     unsigned idle_seconds; /* libmicrohttpd's own clock, where link.c's is not the only one */
     uint64_t id_base;
     atomic_uint_fast64_t next_id;
-    atomic_size_t body_bytes; /* of all bodies being received or worked on */
-    size_t max_body_total;
     atomic_bool stopping; /* parked requests and streams are to end */
     atomic_bool closing;  /* nothing may be suspended any more */
     pthread_mutex_t lock; /* active */
@@ -125,6 +124,8 @@ struct srv_request {
     char *accept; /* every Accept header, joined; NULL: none */
     struct srv_match match;
     struct srv_apikey key; /* that came with it; its name is "" where none is needed */
+    struct srv_payer *payer; /* of all that it causes, once its head is there; NULL where nobody keeps accounts */
+    struct srv_charge head;  /* for itself */
     struct srv_framing framing;
     bool head_seen;
     bool seen_whole; /* its last byte is there, and libmicrohttpd knows that no more is to be read */
@@ -133,6 +134,7 @@ struct srv_request {
     bool discard;    /* the answer is known already: the body is not kept */
     size_t received; /* bytes of the body, kept or not */
     struct els_buffer body;
+    struct srv_charge space; /* for the body, kept as it comes */
     struct srv_charge json; /* for the trees that the handler makes while it runs */
 
     struct srv_response res;
@@ -162,6 +164,16 @@ void srv_connection_queue(struct srv_request *req);
 
 /* Splits and decodes the URI. ELS_EINVAL: it is malformed; ELS_ENOMEM. */
 int srv_request_parse_uri(struct srv_request *req, const char *uri);
+
+/* ---- request_charge.c ---- */
+
+/* It is known who asks: makes the payer and charges what the head takes. `always`: whatever the limits say. False: the
+ * refusal is in the answer. */
+bool srv_request_charge_head(struct srv_request *req, bool always);
+/* A body of so many bytes will come: charges and makes the space for it. False: the refusal is in the answer. */
+bool srv_request_expect_body(struct srv_request *req, size_t size);
+/* The same for `size` bytes more than there are; the body is no larger than its maximum with them. */
+bool srv_request_grow_body(struct srv_request *req, size_t size);
 
 /* ---- response.c ---- */
 

@@ -87,10 +87,10 @@ static int write_port_file(const char *path, int port, struct els_error *err)
 int srv_daemon_open_accounts(struct srv_daemon *daemon)
 {
     const struct srv_config *config = daemon->config;
+    int64_t stored = config->retention_bytes + config->queue_bytes;
     struct srv_account_limits limits = {
         .bytes = {[SRV_MEMORY] = config->memory_limit ? config->memory_limit : srv_accounts_default_memory(),
-                  [SRV_DISK] = config->disk_limit ? config->disk_limit
-                                                  : config->retention_bytes + config->retention_bytes / 2},
+                  [SRV_DISK] = config->disk_limit ? config->disk_limit : stored + stored / 10},
         .percent_per_key = (int)config->share_per_key,
         .percent_per_address = (int)config->share_per_address,
     };

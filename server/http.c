@@ -26,8 +26,6 @@
 
 enum {
     LANE_THREADS = 4, /* in each lane */
-    CONNECTION_MEMORY = 32 << 10, /* a request's head must fit */
-    BODY_TOTAL_FACTOR = 4,        /* bodies of all requests together, in max_body_bytes */
     OTHER_DESCRIPTORS = 64,       /* for the store, banks that are read, and the threads' own */
     IDLE_SPARE_SECONDS = 5,       /* link.c is to be first: it says why it closes */
 };
@@ -184,7 +182,7 @@ static int start_mhd(struct srv_http *http, int fd)
         MHD_OPTION_THREAD_POOL_SIZE, (unsigned)config->http_threads,
         MHD_OPTION_CONNECTION_LIMIT, http->connection_limit,
         MHD_OPTION_CONNECTION_TIMEOUT, http->idle_seconds,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)SRV_CONNECTION_MEMORY,
         STRICT_OPTION
         MHD_OPTION_URI_LOG_CALLBACK, srv_connection_uri, http,
         MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
@@ -228,7 +226,6 @@ static struct srv_http *new_http(struct srv_daemon *daemon, const struct srv_rou
     http->tables = tables;
     http->policy = (struct srv_policy){config->allowed_hosts, config->cors_origins};
     http->idle_seconds = 2 * (unsigned)config->upload_timeout + IDLE_SPARE_SECONDS;
-    http->max_body_total = (size_t)config->max_body_bytes * BODY_TOTAL_FACTOR;
     pthread_mutex_init(&http->lock, NULL);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);

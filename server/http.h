@@ -37,6 +37,7 @@
 
 struct els_error;
 struct srv_daemon;
+struct srv_payer;
 struct srv_refusal;
 struct srv_request;
 struct srv_response;
@@ -97,6 +98,8 @@ const char *srv_request_id(const struct srv_request *req);
 const char *srv_request_key(const struct srv_request *req);
 /* The client's address as text, without the port. */
 const char *srv_request_peer(const struct srv_request *req);
+/* Who pays for what it causes, borrowed; NULL where nobody keeps accounts. */
+struct srv_payer *srv_request_payer(const struct srv_request *req);
 
 /* ---- response: exactly one of these ends a handler ---- */
 

@@ -137,6 +137,8 @@ struct srv_job *srv_job_unref(struct srv_job *job)
     /* acq_rel: the last holder sees everything the others did before it frees */
     if (job && atomic_fetch_sub_explicit(&job->refs, 1, memory_order_acq_rel) == 1) {
         srv_params_free(job->params);
+        srv_charge_give(&job->disk);
+        srv_charge_give(&job->inputs);
         srv_events_unref(job->events);
         srv_watch_deinit(&job->watchers);
         srv_record_deinit(&job->record);
@@ -144,6 +146,31 @@ struct srv_job *srv_job_unref(struct srv_job *job)
         free(job);
     }
     return NULL;
+}
+
+/* ---- what it holds while it waits ---- */
+
+static int64_t memory(const struct srv_job *job, int64_t stored, bool on_disk)
+{
+    return (int64_t)(sizeof(*job) + srv_params_memory(job->params)) + (on_disk ? 0 : stored);
+}
+
+int srv_job_charge(struct srv_job *job, int64_t stored, bool on_disk, size_t more, struct srv_refusal *why)
+{
+    int status = srv_charge_resize(&job->inputs, memory(job, stored, on_disk) + (int64_t)more, why);
+
+    if (status < 0 || !on_disk)
+        return status;
+    if (job->disk.payer)
+        return srv_charge_resize(&job->disk, stored, why);
+    return srv_charge_take(&job->disk, job->inputs.payer, SRV_CHARGE_DISK_INPUTS, stored, why);
+}
+
+void srv_job_charge_any(struct srv_job *job, struct srv_payer *payer, int64_t stored, bool on_disk)
+{
+    srv_charge_take_any(&job->inputs, payer, SRV_CHARGE_INPUTS, memory(job, stored, on_disk));
+    if (on_disk)
+        srv_charge_take_any(&job->disk, payer, SRV_CHARGE_DISK_INPUTS, stored);
 }
 
 /* ---- looking ---- */
@@ -191,20 +218,26 @@ uint64_t srv_job_last_event(struct srv_job *job)
 
 int srv_job_load_inputs(struct srv_job *job, struct srv_store *store, struct els_error *err)
 {
-    _cleanup_(els_buffer_deinit) struct els_buffer bytes = ELS_BUFFER_INIT(SIZE_MAX);
+    struct els_buffer bytes = ELS_BUFFER_INIT(SIZE_MAX);
     struct els_safetensors *inputs = NULL;
+    struct srv_charge charge = {0};
     int status;
 
     if (!srv_params_lack_inputs(job->params))
         return 0;
+    /* The values themselves are part of what a running job is charged; this is their container, as it was stored. */
+    if (job->inputs.payer)
+        srv_charge_take_any(&charge, job->inputs.payer, SRV_CHARGE_INPUTS, (int64_t)srv_params_input_bytes(job->params));
     status = srv_store_read_inputs(store, job->record.id, &bytes, err);
     if (status == ELS_ENOENT)
-        return els_fail(err, ELS_EFORMAT, NULL, "The store does not hold the tensors of the job.");
+        status = els_fail(err, ELS_EFORMAT, NULL, "The store does not hold the tensors of the job.");
     if (status == 0)
         status = els_safetensors_parse(&inputs, bytes.data, bytes.size, err);
     if (status == 0)
         status = srv_params_load_inputs(job->params, inputs, err);
     els_safetensors_free(inputs);
+    els_buffer_deinit(&bytes);
+    srv_charge_give(&charge);
     return status;
 }
 

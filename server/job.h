@@ -13,6 +13,7 @@
 
 #include <stdatomic.h>
 
+#include "account.h"
 #include "events.h"
 #include "params.h"
 #include "record.h"
@@ -37,6 +38,9 @@ struct srv_job {
     atomic_int fate; /* of enum srv_fate: cancelled or ending, whichever came first */
     /* links of the queue and of the list of live jobs, each under its owner's lock */
     struct srv_job *next_queued, *next_live;
+    /* What it holds while it waits: `inputs` in memory, given back when nobody holds the job any more; `disk` in the
+     * store, given back when it has ended. Set before it is queued; then only its owner looks at them. */
+    struct srv_charge inputs, disk;
     struct srv_watch watchers; /* parked requests and streams */
 
     pthread_mutex_t lock; /* guards what follows */
@@ -79,6 +83,13 @@ bool srv_job_is_cancelled(const struct srv_job *job);
 
 /* To an ended status: the terminal event, and everyone is woken. The texts are copied. */
 void srv_job_end(struct srv_job *job, const struct srv_outcome *outcome);
+/*
+ * Charges what the job holds while it waits, in all: `stored` bytes of it in the store, which is on disk or in memory.
+ * `more`: memory that it takes only until the store has it. ELS_ELIMIT and *why: refused.
+ */
+int srv_job_charge(struct srv_job *job, int64_t stored, bool on_disk, size_t more, struct srv_refusal *why);
+/* The same for a job that an earlier process accepted: never refused. */
+void srv_job_charge_any(struct srv_job *job, struct srv_payer *payer, int64_t stored, bool on_disk);
 /* Takes the uploaded tensors from the store, where they are while the job waits: its owner, before it computes. */
 int srv_job_load_inputs(struct srv_job *job, struct srv_store *store, struct els_error *err);
 /* The number that the terminal event will have, if nothing is published before it. */

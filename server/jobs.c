@@ -88,6 +88,7 @@ static void remove_live(void *user, struct srv_job *job)
         return;
     srv_quota_give(jobs->per_key, job->record.owner);
     srv_quota_give(jobs->per_address, job->peer);
+    srv_charge_give(&job->disk);
     srv_job_unref(job);
 }
 
@@ -119,8 +120,19 @@ static int take_quotas(struct srv_jobs *jobs, const struct srv_job *job, struct 
 
 /* ---- in and out ---- */
 
+/* What a job takes in the store while it waits. */
+static int64_t stored_bytes(const struct srv_job *job)
+{
+    return srv_store_input_cost(strlen(job->record.params) + srv_params_input_bytes(job->params));
+}
+
+static bool is_on_disk(const struct srv_jobs *jobs)
+{
+    return *jobs->daemon->config->state_dir;
+}
+
 int srv_jobs_submit(struct srv_jobs *jobs, struct srv_job *job, const char *idempotency_key, const char *body_sha256,
-                    struct els_error *err)
+                    struct srv_refusal *why, struct els_error *err)
 {
     _cleanup_(els_buffer_deinit) struct els_buffer inputs = ELS_BUFFER_INIT(MAX_INPUTS);
     struct srv_acceptance acceptance = {
@@ -129,6 +141,9 @@ int srv_jobs_submit(struct srv_jobs *jobs, struct srv_job *job, const char *idem
 
     if (status < 0)
         return status;
+    status = srv_job_charge(job, stored_bytes(job), is_on_disk(jobs), srv_params_input_bytes(job->params), why);
+    if (status < 0)
+        return els_fail(err, status, "account", "%s", why->detail);
     status = srv_params_write_inputs(job->params, &inputs);
     if (status < 0)
         return els_fail(err, status == ELS_ELIMIT ? ELS_EINVAL : status, NULL, "The tensors cannot be kept: %s.",
@@ -155,6 +170,8 @@ int srv_jobs_submit(struct srv_jobs *jobs, struct srv_job *job, const char *idem
         return status;
     }
     srv_params_drop_inputs(job->params);
+    els_buffer_deinit(&inputs);
+    (void)!srv_job_charge(job, stored_bytes(job), is_on_disk(jobs), 0, NULL); /* less than before */
     status = srv_queue_push(jobs->queue, job);
     if (status < 0) {
         /* Nobody would run it, and the client is told so: it must not come back at the next start. */
@@ -291,10 +308,14 @@ static int give_up(struct srv_jobs *jobs, const struct srv_record *record, const
 
 static int requeue(struct srv_jobs *jobs, const struct srv_record *record, struct els_error *err)
 {
+    struct srv_payer *payer = srv_payer_new(jobs->daemon->accounts, record->owner, "");
     struct srv_job *job = NULL;
     struct els_error why = {0};
-    int status = restore(jobs, record, &job, &why);
+    int status = payer ? restore(jobs, record, &job, &why) : ELS_ENOMEM;
 
+    if (status == 0)
+        srv_job_charge_any(job, payer, stored_bytes(job), is_on_disk(jobs));
+    srv_payer_unref(payer);
     if (status == ELS_EINVAL || status == ELS_EFORMAT)
         return give_up(jobs, record, &why, err);
     if (status == 0 && srv_quota_take_any(jobs->per_key, job->record.owner) < 0) {

@@ -17,6 +17,7 @@
 #include "caption.h"
 #include "effort.h"
 #include "json.h"
+#include "json_body.h"
 #include "mem.h"
 #include "params_fields.h"
 
@@ -387,6 +388,30 @@ struct srv_params *srv_params_free(struct srv_params *p)
     free(p->exclude_classes);
     free(p);
     return NULL;
+}
+
+/* What lists of numbers become: eight bytes for every two characters ("1,"), and no more than there may be values. */
+static size_t lists_memory(size_t text)
+{
+    const size_t most = SRV_JSON_MAX_VALUES * sizeof(double);
+
+    return 4 * text < most ? 4 * text : most;
+}
+
+size_t srv_params_text_memory(size_t text)
+{
+    /* Itself, its copy in the record, and tensors as base64 in it: three bytes for every four characters. */
+    return sizeof(struct srv_params) + 2 * text + text / 4 * 3 + lists_memory(text);
+}
+
+size_t srv_params_memory(const struct srv_params *p)
+{
+    size_t text = strlen(p->json), bytes = sizeof(*p) + 2 * text + lists_memory(text);
+
+    bytes += srv_params_held_bytes(p);
+    if (p->drawn)
+        bytes += (size_t)p->num_seeds * els_shape_values(p->shape) * sizeof(float);
+    return bytes;
 }
 
 struct srv_extent srv_params_extent(const struct srv_params *p)

@@ -138,6 +138,10 @@ bool srv_params_alike(const struct srv_params *a, const struct srv_params *b);
 int srv_params_write_inputs(const struct srv_params *p, struct els_buffer *out);
 /* The bytes of these tensors' values. */
 size_t srv_params_input_bytes(const struct srv_params *p);
+/* The memory that a job waiting with these parameters takes; the values of tensors that only the store holds are none of
+ * it. And the most of it that parameters may come to which are a text of so many bytes, tensors beside it left out. */
+size_t srv_params_memory(const struct srv_params *p);
+size_t srv_params_text_memory(size_t text);
 /* Frees these tensors' values: a job that waits leaves them to the store. Nobody may compute with *p until … */
 void srv_params_drop_inputs(struct srv_params *p);
 /* … they have been taken from that container again. 0, also when nothing had been dropped; ELS_EFORMAT: it is not what

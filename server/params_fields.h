@@ -124,6 +124,9 @@ void srv_settle_bytes(struct srv_reading *r);
 double srv_pass_cost(const struct srv_params *p, int scale, int64_t bank_images);
 /* The same at all of params->p together. */
 double srv_passes_cost(const struct srv_params *p, int64_t bank_images);
+/* The bytes of all inputs' values that are in memory. */
+size_t srv_params_held_bytes(const struct srv_params *p);
+
 /* Notes in run_bytes, if it is more than what is there, the memory of an evaluation on `batch` images like e->x. Then
  * the kind adds what else it needs; results and pictures are added later. */
 void srv_settle_evaluation_bytes(struct srv_reading *r, const struct els_evaluation *e, int64_t batch, bool entropy);

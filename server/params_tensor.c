@@ -191,6 +191,16 @@ size_t srv_params_input_bytes(const struct srv_params *p)
     return bytes;
 }
 
+size_t srv_params_held_bytes(const struct srv_params *p)
+{
+    size_t bytes = 0;
+
+    for (size_t i = 0; i < p->num_inputs; i++)
+        if (p->inputs[i].values)
+            bytes += count_values(&p->inputs[i]) * sizeof(float);
+    return bytes;
+}
+
 void srv_params_drop_inputs(struct srv_params *p)
 {
     for (size_t i = 0; i < p->num_inputs; i++) {

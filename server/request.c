@@ -157,30 +157,17 @@ const char *srv_request_content_type(const struct srv_request *req)
     return req->content_type;
 }
 
-/* The bill of this request; the caller unrefs its payer, which is NULL where nobody keeps accounts. False: memory is
- * out, and the answer is in `res`. */
-static bool make_bill(struct srv_request *req, struct srv_response *res, struct srv_json_bill *out)
+struct srv_payer *srv_request_payer(const struct srv_request *req)
 {
-    struct srv_accounts *accounts = req->http->daemon->accounts;
-
-    *out = (struct srv_json_bill){NULL, &req->json};
-    if (accounts)
-        out->payer = srv_payer_new(accounts, srv_request_key(req), srv_request_peer(req));
-    if (accounts && !out->payer)
-        srv_problem(res, 500, "out_of_memory", "Memory is out.");
-    return !accounts || out->payer;
+    return req->payer;
 }
 
 bool srv_request_charge_json(struct srv_request *req, struct srv_response *res, size_t bytes)
 {
-    struct srv_json_bill bill;
+    struct srv_json_bill bill = {req->payer, &req->json};
     struct srv_refusal why;
-    bool paid;
+    bool paid = !bill.payer || srv_json_charge(&bill, bytes, &why);
 
-    if (!make_bill(req, res, &bill))
-        return false;
-    paid = !bill.payer || srv_json_charge(&bill, bytes, &why);
-    srv_payer_unref(bill.payer);
     if (!paid)
         srv_problem_refused(res, &why);
     return paid;
@@ -190,14 +177,10 @@ bool srv_request_charge_json(struct srv_request *req, struct srv_response *res, 
 static json_t *parse(struct srv_request *req, struct srv_response *res, const void *text, size_t size,
                      const char *where)
 {
-    struct srv_json_bill bill;
+    struct srv_json_bill bill = {req->payer, &req->json};
     struct srv_json_error error;
-    json_t *json;
+    json_t *json = srv_json_parse(text, size, bill.payer ? &bill : NULL, &error);
 
-    if (!make_bill(req, res, &bill))
-        return NULL;
-    json = srv_json_parse(text, size, bill.payer ? &bill : NULL, &error);
-    srv_payer_unref(bill.payer);
     if (!json && error.refused)
         srv_problem_refused(res, &error.why);
     else if (!json && *where)

@@ -55,24 +55,26 @@ void srv_response_deinit(struct srv_response *res)
     srv_charge_give(&res->charge);
 }
 
+/* What tells how the daemon is must be answered when there is no room for anything else. */
+static bool is_inline(const struct srv_request *req)
+{
+    return req->match.route && (req->match.route->flags & SRV_ROUTE_INLINE);
+}
+
 bool srv_response_charge(struct srv_response *res, size_t bytes)
 {
-    struct srv_accounts *accounts = res->req->http->daemon->accounts;
+    struct srv_payer *payer = res->req->payer;
     int64_t total = bytes < INT64_MAX ? (int64_t)bytes : INT64_MAX;
-    struct srv_payer *payer = NULL;
     struct srv_refusal why;
     int status = 0;
 
-    if (res->charge.payer) {
+    if (payer && total > 0 && is_inline(res->req)) {
+        srv_charge_give(&res->charge);
+        srv_charge_take_any(&res->charge, payer, SRV_CHARGE_ANSWERS, total);
+    } else if (res->charge.payer) {
         status = srv_charge_resize(&res->charge, total, &why);
-    } else if (accounts && total > 0) {
-        payer = srv_payer_new(accounts, res->req->key.name, srv_request_peer(res->req));
-        if (!payer) {
-            srv_response_out_of_memory(res);
-            return false;
-        }
+    } else if (payer && total > 0) {
         status = srv_charge_take(&res->charge, payer, SRV_CHARGE_ANSWERS, total, &why);
-        srv_payer_unref(payer);
     }
     if (status < 0)
         srv_problem_refused(res, &why);

@@ -38,7 +38,7 @@ struct srv_job *srv_jobs_live_for(struct srv_jobs *jobs, const char *id, const c
  * err->field is its setting; "inputs": it could never be accepted); another negative status with a sentence. The caller
  * keeps its reference. From now on the store holds the uploaded tensors, and nobody else, until the job begins. */
 int srv_jobs_submit(struct srv_jobs *jobs, struct srv_job *job, const char *idempotency_key, const char *body_sha256,
-                    struct els_error *err);
+                    struct srv_refusal *why, struct els_error *err);
 /* A live job is to stop: 0 when it has already, ELS_ECANCELLED when it is about to; SRV_JOBS_ENDING when it is too late,
  * for its outcome is being stored; another negative status. */
 enum { SRV_JOBS_ENDING = 1 };

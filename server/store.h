@@ -77,6 +77,9 @@ struct srv_acceptance {
  * end first) or "inputs" (never). A job accepted meanwhile may take the room: srv_store_accept asks again. */
 int srv_store_has_room(struct srv_store *store, size_t bytes, struct els_error *err);
 
+/* What so many bytes of parameters and tensors are counted as. */
+int64_t srv_store_input_cost(size_t bytes);
+
 /* Writes a new queued job. 0, SRV_STORE_TAKEN, or a negative status; ELS_ELIMIT as above. */
 int srv_store_accept(struct srv_store *store, const struct srv_acceptance *acceptance, struct els_error *err);
 /* 0 and the job's id and body; ELS_ENOENT. */

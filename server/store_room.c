@@ -124,9 +124,14 @@ static bool is_above(const atomic_llong *limit, int64_t bytes)
     return most > 0 && bytes > most;
 }
 
+int64_t srv_store_input_cost(size_t bytes)
+{
+    return bytes < (size_t)1 << 40 ? srv_cost_of_job(bytes) : INT64_MAX / 2;
+}
+
 int srv_store_has_room(struct srv_store *store, size_t bytes, struct els_error *err)
 {
-    int64_t cost = bytes < (size_t)1 << 40 ? srv_cost_of_job(bytes) : INT64_MAX / 2;
+    int64_t cost = srv_store_input_cost(bytes);
 
     if (is_above(&store->most_inputs, cost))
         return els_fail(err, ELS_ELIMIT, "inputs",

@@ -178,11 +178,33 @@ static struct srv_job *make_job(struct srv_request *req, struct srv_response *re
     return job;
 }
 
+/*
+ * Charges the most that the job may hold before anything of it is made: its parameters, and the tensors of the body,
+ * which has no more bytes than they have values of four. False: the refusal is in `res`.
+ */
+static bool charge_inputs(struct srv_request *req, struct srv_response *res, const struct submission *s,
+                          struct srv_charge *charge)
+{
+    const char *params = s->tensors ? els_safetensors_metadata(s->tensors, "params") : NULL;
+    struct srv_payer *payer = srv_request_payer(req);
+    struct srv_refusal why;
+    size_t size, bytes;
+
+    srv_request_body(req, &size);
+    bytes = s->tensors ? srv_params_text_memory(params ? strlen(params) : 0) + size : srv_params_text_memory(size);
+    if (srv_charge_take(charge, payer, SRV_CHARGE_INPUTS, (int64_t)bytes, &why) == 0)
+        return true;
+    srv_problem_refused(res, &why);
+    return false;
+}
+
 static enum verdict submit(struct srv_request *req, struct srv_response *res, const struct submission *s,
                            char id[SRV_ID_SIZE])
 {
     struct srv_daemon *daemon = srv_request_daemon(req);
     enum verdict verdict = REFUSED;
+    struct srv_charge charge = {0};
+    struct srv_refusal why = {0};
     struct srv_job *job = NULL;
     struct els_error err = {0};
     size_t size;
@@ -193,11 +215,14 @@ static enum verdict submit(struct srv_request *req, struct srv_response *res, co
     status = srv_store_has_room(daemon->jobs->store, s->tensors ? size : 0, &err);
     if (status < 0)
         refuse(req, res, status, &err);
-    else
+    else if (charge_inputs(req, res, s, &charge))
         job = make_job(req, res, s);
-    if (!job)
+    if (!job) {
+        srv_charge_give(&charge);
         return REFUSED;
-    status = srv_jobs_submit(daemon->jobs, job, s->key, s->key ? s->body_sha256 : NULL, &err);
+    }
+    srv_charge_move(&job->inputs, &charge);
+    status = srv_jobs_submit(daemon->jobs, job, s->key, s->key ? s->body_sha256 : NULL, &why, &err);
     if (status == 0) {
         memcpy(id, job->record.id, SRV_ID_SIZE);
         srv_log(daemon->log, SRV_INFO, "job_accepted", "id", id, "request", srv_request_id(req), "peer",
@@ -208,6 +233,8 @@ static enum verdict submit(struct srv_request *req, struct srv_response *res, co
         verdict = find_key(req, res, s, id);
         if (verdict == NEW)
             srv_problem(res, 409, "idempotency_conflict", "The job of this Idempotency-Key has just been deleted.");
+    } else if (why.status) {
+        srv_problem_refused(res, &why);
     } else {
         refuse(req, res, status, &err);
     }

@@ -275,31 +275,31 @@ def test_who_asks_before_sending_is_told_to_go_on(narrow):
 
 
 def test_all_bodies_together_are_bounded(start):
-    """Four that are held half sent leave no room for a fifth; when they have left, there is room again."""
-    most = 4096
-    elsd = start("--max-body-bytes", most)
+    """Three that are held half sent leave no room for a fourth; when they have left, there is room again."""
+    most = 2 << 20
+    elsd = start("--max-body-bytes", most, "--memory-limit", 64 << 20, "--share-per-address", 12)
     half = request("POST", "/v1/jobs", b"", f"Content-Length: {most}") + b" " * (most - 1)
-    whole = quick(bank="two-tone", max_samples=2).ljust(most)
+    whole = quick(bank="two-tone", max_samples=2)
 
     def refused(reset):
         with contextlib.ExitStack() as stack:
-            halves = [stack.enter_context(dial(elsd)) for _ in range(4)]
+            halves = [stack.enter_context(dial(elsd)) for _ in range(3)]
             for wire in halves:
                 wire.send(half)
             time.sleep(0.02)  # they should be there now; where they are not, this is done again
             with dial(elsd) as wire:
-                wire.send(request("POST", "/v1/jobs", b"x" * 8))
+                wire.send(request("POST", "/v1/jobs", b"x" * most))
                 answer = wire.answer()
-                if answer.status == 503:
-                    assert json.loads(answer.content)["code"] == "busy_receiving"
+                if answer.status == 429:
+                    assert json.loads(answer.content)["code"] == "address_memory"
                     assert int(answer.headers["Retry-After"]) >= 1 and wire.ended()
             for wire in halves:
                 wire.hang_up(reset)
         wait_until("room", lambda: elsd.post("/v1/samples", data=whole).status_code == 200)
-        return answer.status == 503
+        return answer.status == 429
 
     for reset in (False, True) * 5:
-        wait_until("a fifth to be refused", lambda: refused(reset))
+        wait_until("a fourth to be refused", lambda: refused(reset))
     elsd.check_descriptors()
 
 

@@ -112,6 +112,16 @@ static void start(void)
     ck_assert_ptr_nonnull(freopen("/dev/null", "w", stderr));
 }
 
+static void check_nothing_is_charged(void)
+{
+    struct srv_account_totals totals;
+
+    srv_accounts_totals(server.accounts, &totals);
+    for (int i = 0; i < SRV_CHARGE_COUNT; i++)
+        ck_assert_msg(totals.held[i] == 0, "%lld bytes of %s are still charged", (long long)totals.held[i],
+                      srv_charge_name((enum srv_charge_class)i));
+}
+
 static void stop(void)
 {
     atomic_store(&server.draining, true);
@@ -125,6 +135,8 @@ static void stop(void)
     scratch_remove();
     srv_metrics_free(server.metrics);
     srv_log_free(server.log);
+    check_nothing_is_charged();
+    srv_daemon_close_accounts(&server);
     srv_config_deinit(&config);
 }
 
