@@ -2,15 +2,15 @@
  * Arrays from .npy files. Called from main's thread only. A sentence names the array, the file, what it holds and what it
  * should hold.
  */
-#include "array.h"
+#include "server/cli/array.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "mem.h"
-#include "npy.h"
-#include "output.h"
+#include "els/mem.h"
+#include "els/npy.h"
+#include "server/cli/output.h"
 
 #define MAX_BYTES ((size_t)16 << 30)
 

@@ -10,8 +10,8 @@
 #ifndef CLI_ARRAY_H
 #define CLI_ARRAY_H
 
-#include "bank.h"
-#include "tensor.h"
+#include "els/bank.h"
+#include "els/tensor.h"
 
 struct cli_array {
     int ndim;

@@ -5,12 +5,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "commands.h"
-#include "output.h"
-#include "picture.h"
-#include "progress.h"
-#include "spec.h"
-#include "synth.h"
+#include "els/picture.h"
+#include "els/synth.h"
+#include "server/cli/commands.h"
+#include "server/cli/output.h"
+#include "server/cli/progress.h"
+#include "server/cli/spec.h"
 
 #define MAX_PNG_BYTES ((size_t)1 << 30)
 

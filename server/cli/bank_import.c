@@ -4,10 +4,10 @@
  */
 #include <stdio.h>
 
-#include "commands.h"
-#include "import.h"
-#include "options.h"
-#include "progress.h"
+#include "els/import.h"
+#include "server/cli/commands.h"
+#include "server/cli/options.h"
+#include "server/cli/progress.h"
 
 struct import_options {
     const char *output, *labels, *name;

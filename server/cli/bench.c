@@ -7,15 +7,15 @@
  * Single steps: processor time, the best of several runs. Whole processes: the time on the clock, and the processor
  * time of all threads. On a busy machine all are noisy, and none is compared with a limit.
  */
-#include "bench.h"
+#include "server/cli/bench.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#include "commands.h"
-#include "options.h"
-#include "output.h"
-#include "pool.h"
+#include "els/pool.h"
+#include "server/cli/commands.h"
+#include "server/cli/options.h"
+#include "server/cli/output.h"
 
 static const struct cli_option bench_options[] = {
     {"data", 0, "DIR", CLI_TEXT, offsetof(struct bench, data),

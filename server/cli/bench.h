@@ -9,8 +9,8 @@
 #include <stdint.h>
 #include <time.h>
 
-#include "bank.h"
-#include "error.h"
+#include "els/bank.h"
+#include "els/error.h"
 
 struct bench {
     const char *data;   /* the folder of real data sets, or NULL */

@@ -4,9 +4,9 @@
  */
 #include <stdio.h>
 
-#include "bench.h"
-#include "import.h"
-#include "sampler.h"
+#include "els/import.h"
+#include "els/sampler.h"
+#include "server/cli/bench.h"
 
 enum { STEPS = 20, MAX_PATH = 4096 };
 

@@ -9,13 +9,13 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "bench.h"
-#include "engine.h"
-#include "geometry.h"
-#include "kernel.h"
-#include "mem.h"
-#include "noise.h"
-#include "schedule.h"
+#include "core/kernel/kernel.h"
+#include "core/theory/geometry.h"
+#include "els/engine.h"
+#include "els/mem.h"
+#include "els/noise.h"
+#include "els/schedule.h"
+#include "server/cli/bench.h"
 
 enum { REPEATS = 3, PEAK_ROUNDS = 4 << 20, PEAK_REPEATS = 5, FEW_IMAGES = 8, MANY_IMAGES = 1024, WHOLE_IMAGES = 2048 };
 

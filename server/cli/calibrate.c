@@ -5,13 +5,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "array.h"
-#include "calibrate.h"
-#include "commands.h"
-#include "json_text.h"
-#include "output.h"
-#include "progress.h"
-#include "spec.h"
+#include "els/calibrate.h"
+#include "server/cli/array.h"
+#include "server/cli/commands.h"
+#include "server/cli/json_text.h"
+#include "server/cli/output.h"
+#include "server/cli/progress.h"
+#include "server/cli/spec.h"
 
 enum { AS_EPS, AS_X0 };
 

@@ -6,14 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "array.h"
-#include "commands.h"
-#include "compare.h"
-#include "json_text.h"
-#include "mem.h"
-#include "output.h"
-#include "progress.h"
-#include "spec.h"
+#include "els/compare.h"
+#include "els/mem.h"
+#include "server/cli/array.h"
+#include "server/cli/commands.h"
+#include "server/cli/json_text.h"
+#include "server/cli/output.h"
+#include "server/cli/progress.h"
+#include "server/cli/spec.h"
 
 #define MAX_PNG_BYTES ((size_t)1 << 30)
 

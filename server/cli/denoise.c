@@ -7,11 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "commands.h"
-#include "npy.h"
-#include "output.h"
-#include "progress.h"
-#include "spec.h"
+#include "els/npy.h"
+#include "server/cli/commands.h"
+#include "server/cli/output.h"
+#include "server/cli/progress.h"
+#include "server/cli/spec.h"
 
 enum { MAX_HEADER = 4096, AS_X0 = 0, AS_SCORE, AS_EPS };
 

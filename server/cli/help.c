@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "mem.h"
-#include "options.h"
+#include "els/mem.h"
+#include "server/cli/options.h"
 
 enum { COLUMN = 30, WIDTH = 80, MAX_TEXT = 4096 };
 

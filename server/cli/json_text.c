@@ -2,7 +2,7 @@
  * JSON documents of the command line. Called from main's thread. jansson's constructors return NULL when memory is out;
  * so does every function here, and json_pack passes a NULL on.
  */
-#include "json_text.h"
+#include "server/cli/json_text.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -9,8 +9,8 @@
 
 #include <jansson.h>
 
-#include "output.h"
-#include "scale.h"
+#include "els/scale.h"
+#include "server/cli/output.h"
 
 /* New references, or NULL when memory is out; a number that is not finite becomes null. */
 json_t *cli_json_integers(const int64_t *values, size_t n);

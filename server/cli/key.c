@@ -5,9 +5,9 @@
  */
 #include <stdio.h>
 
-#include "apikeys.h"
-#include "commands.h"
-#include "options.h"
+#include "server/cli/commands.h"
+#include "server/cli/options.h"
+#include "server/config/apikeys.h"
 
 static const struct cli_option *const no_tables[] = {NULL};
 

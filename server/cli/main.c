@@ -6,9 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "commands.h"
-#include "options.h"
-#include "progress.h"
+#include "server/cli/commands.h"
+#include "server/cli/options.h"
+#include "server/cli/progress.h"
 
 struct subcommand {
     const char *group, *name; /* group NULL: `els name`, else `els group name` */

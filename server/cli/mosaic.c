@@ -6,14 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "commands.h"
-#include "consistency.h"
-#include "json_text.h"
-#include "mem.h"
-#include "mosaic_picture.h"
-#include "output.h"
-#include "progress.h"
-#include "spec.h"
+#include "els/consistency.h"
+#include "els/mem.h"
+#include "els/mosaic_picture.h"
+#include "server/cli/commands.h"
+#include "server/cli/json_text.h"
+#include "server/cli/output.h"
+#include "server/cli/progress.h"
+#include "server/cli/spec.h"
 
 enum { GAP = 2, GAP_GREY = 128, TILES = 1 + ELS_MAP_COUNT };
 

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "options.h"
+#include "server/cli/options.h"
 
 int cli_integer(const char *text, int64_t *out)
 {

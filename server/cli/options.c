@@ -5,7 +5,7 @@
  * What always holds: an option is stored only when its argument is valid; on failure one sentence
  * has been printed and every list that was allocated is freed.
  */
-#include "options.h"
+#include "server/cli/options.h"
 
 #include <getopt.h>
 #include <stdarg.h>
@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "mem.h"
+#include "els/mem.h"
 
 enum { MAX_OPTIONS = 48, FIRST_LONG = 256 };
 

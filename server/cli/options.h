@@ -30,7 +30,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "error.h"
+#include "els/error.h"
 
 /* Exit statuses. */
 enum {

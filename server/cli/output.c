@@ -4,7 +4,7 @@
  * What always holds: the path itself is touched by one rename, of a complete and synced file.
  * Whatever fails or is cancelled before leaves it as it was.
  */
-#include "output.h"
+#include "server/cli/output.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -16,8 +16,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "error.h"
-#include "mem.h"
+#include "els/error.h"
+#include "els/mem.h"
 
 struct cli_output {
     const char *path;         /* borrowed */

@@ -4,8 +4,8 @@
  * by the daemon from the JSON as it stands (initial noise from a file travels as the tensor `x_T`
  * beside it).
  */
-#include "json_text.h"
-#include "spec.h"
+#include "server/cli/json_text.h"
+#include "server/cli/spec.h"
 
 /* jansson's constructors return NULL when memory is out; so does every function below. */
 

@@ -9,7 +9,7 @@
  * The bar is drawn on stderr when that is a terminal, ten times a second at most; who finds the
  * lock taken goes on without drawing.
  */
-#include "progress.h"
+#include "server/cli/progress.h"
 
 #include <signal.h>
 #include <stdio.h>

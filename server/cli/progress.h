@@ -20,8 +20,8 @@
 #include <pthread.h>
 #include <stdint.h>
 
-#include "error.h"
-#include "pool.h"
+#include "els/error.h"
+#include "els/pool.h"
 
 struct cli_progress {
     const char *noun; /* "step"; NULL: a percentage alone */

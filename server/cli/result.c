@@ -5,15 +5,15 @@
  * memory does not grow with the number of steps, and a full disk is noticed by the step that fills
  * it.
  */
-#include "result.h"
+#include "server/cli/result.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "mem.h"
-#include "npy.h"
-#include "picture.h"
+#include "els/mem.h"
+#include "els/npy.h"
+#include "els/picture.h"
 
 enum {
     MAX_HEADER = 64 << 20,

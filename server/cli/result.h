@@ -12,10 +12,10 @@
 #ifndef CLI_RESULT_H
 #define CLI_RESULT_H
 
-#include "mosaic.h"
-#include "output.h"
-#include "safetensors.h"
-#include "spec.h"
+#include "els/mosaic.h"
+#include "els/safetensors.h"
+#include "server/cli/output.h"
+#include "server/cli/spec.h"
 
 enum cli_form {
     CLI_PNG,

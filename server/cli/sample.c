@@ -4,10 +4,10 @@
  */
 #include <stdio.h>
 
-#include "commands.h"
-#include "pool.h"
-#include "progress.h"
-#include "result.h"
+#include "els/pool.h"
+#include "server/cli/commands.h"
+#include "server/cli/progress.h"
+#include "server/cli/result.h"
 
 static const struct cli_option *const tables[] = {cli_sample_options, cli_process_options,
                                                   cli_choice_options, NULL};

@@ -5,16 +5,16 @@
  * Ranges of single options were checked by the option table; what depends on the bank or on two
  * options is checked here or by the library.
  */
-#include "spec.h"
+#include "server/cli/spec.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
-#include "mem.h"
-#include "npy.h"
-#include "output.h"
+#include "els/mem.h"
+#include "els/npy.h"
+#include "server/cli/output.h"
 
 #define DEFAULT_SCALES "mnist-resnet-zeros"
 #define MAX_NOISE_BYTES ((size_t)4 << 30)

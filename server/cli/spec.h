@@ -12,8 +12,8 @@
 #ifndef CLI_SPEC_H
 #define CLI_SPEC_H
 
-#include "options.h"
-#include "sampler.h"
+#include "els/sampler.h"
+#include "server/cli/options.h"
 
 /* What sample and denoise share: the bank, the machine, and which images it may use. */
 struct cli_choice {

@@ -2,10 +2,10 @@
  * --scales auto: asks the library for the scales that denoise the bank's held-out images best. Called from main's thread
  * before the work starts, with threads of its own.
  */
-#include "mem.h"
-#include "progress.h"
-#include "scale_auto.h"
-#include "spec.h"
+#include "els/mem.h"
+#include "els/scale_auto.h"
+#include "server/cli/progress.h"
+#include "server/cli/spec.h"
 
 /* Explicit noise levels: at most ELS_AUTO_TIMES of the steps, evenly spread, the last one among them. */
 static int spread_levels(const struct cli_spec *s, double *t, double *alpha_bar)

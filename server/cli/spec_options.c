@@ -2,7 +2,7 @@
  * The option tables of sample and denoise: names, bounds and words, in the order that help prints
  * them. Read only.
  */
-#include "spec.h"
+#include "server/cli/spec.h"
 
 static const char *machine_word(int i)
 {

@@ -15,7 +15,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "store.h"
+#include "server/store/store.h"
 
 enum { VALUES = 512 * 512, RESULTS = 30, MOST = 100000 };
 

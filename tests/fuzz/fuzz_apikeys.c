@@ -3,8 +3,8 @@
  */
 #include <sys/stat.h>
 
-#include "apikeys.h"
 #include "fuzz.h"
+#include "server/config/apikeys.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -1,8 +1,8 @@
 /*
  * A configuration file: TOML to settings. What is accepted must lie within every row's bounds.
  */
-#include "config_keys.h"
 #include "fuzz.h"
+#include "server/config/config_keys.h"
 
 static void check(const struct srv_config *config)
 {

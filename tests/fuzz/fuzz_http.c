@@ -6,13 +6,13 @@
 #include <string.h>
 #include <strings.h>
 
-#include "accept.h"
-#include "api_meta.h"
-#include "assets.h"
-#include "banks.h"
-#include "connection.h"
 #include "fuzz.h"
-#include "jobs.h"
+#include "server/api/api_meta.h"
+#include "server/api/assets.h"
+#include "server/banks/banks.h"
+#include "server/http/accept.h"
+#include "server/http/connection.h"
+#include "server/jobs/jobs.h"
 
 static const struct srv_route *const tables[] = {srv_meta_routes, srv_banks_routes, srv_jobs_routes,
                                                  srv_assets_routes, NULL};

@@ -3,9 +3,9 @@
  * byte holds the options (1: labels are in a file of their own, whose size the next two bytes tell,
  * little-endian; 2: resize; 4: crop; 8: the first two images only), then come the labels and the images.
  */
-#include "bank.h"
+#include "els/bank.h"
+#include "els/import.h"
 #include "fuzz.h"
-#include "import.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

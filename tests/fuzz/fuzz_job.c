@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "fuzz.h"
-#include "json_body.h"
-#include "params.h"
+#include "server/base/json_body.h"
+#include "server/params/params.h"
 
 static struct srv_banks *banks;
 

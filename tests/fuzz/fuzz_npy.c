@@ -3,9 +3,9 @@
  */
 #include <string.h>
 
+#include "els/mem.h"
+#include "els/npy.h"
 #include "fuzz.h"
-#include "mem.h"
-#include "npy.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

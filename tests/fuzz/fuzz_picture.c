@@ -3,8 +3,8 @@
  */
 #include <string.h>
 
+#include "els/picture.h"
 #include "fuzz.h"
-#include "picture.h"
 
 enum { MAX_PIXELS = 1 << 16 };
 

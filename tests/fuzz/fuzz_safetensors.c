@@ -5,10 +5,10 @@
 #include <math.h>
 #include <string.h>
 
-#include "bank.h"
+#include "els/bank.h"
+#include "els/mem.h"
+#include "els/safetensors.h"
 #include "fuzz.h"
-#include "mem.h"
-#include "safetensors.h"
 
 static void check_container(const struct els_safetensors *st, const uint8_t *data, size_t size)
 {

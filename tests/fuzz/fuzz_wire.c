@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "fuzz.h"
-#include "wire.h"
+#include "server/http/wire.h"
 
 static size_t feed(struct srv_wire *wire, const uint8_t *data, size_t size, size_t piece,
                    size_t room, uint8_t *out, size_t space)

@@ -7,8 +7,8 @@
 #include <limits.h>
 #include <string.h>
 
+#include "els/mem.h"
 #include "fuzz.h"
-#include "mem.h"
 
 static void feed(const uint8_t *data, size_t size)
 {

@@ -6,11 +6,11 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "bank.h"
-#include "engine.h"
-#include "evaluation.h"
-#include "kernel.h"
-#include "noise.h"
+#include "core/engine/evaluation.h"
+#include "core/kernel/kernel.h"
+#include "els/bank.h"
+#include "els/engine.h"
+#include "els/noise.h"
 
 enum { NUM_IMAGES = 11, MAX_SIDE = 14, MAX_VALUES = 4 * MAX_SIDE * MAX_SIDE };
 

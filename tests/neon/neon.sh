@@ -21,12 +21,9 @@ for program in $compiler $emulator; do
 done
 
 # All that els_evaluate needs; the bank is the test's own.
-parts=(effort engine error geometry kernel kernel_c kernel_neon kernel_neonbits kernel_neonwhole kernel_rounding
-    kernel_units machine mem noise pass pass_plan pool posterior utf8)
-sources=()
-for part in "${parts[@]}"; do
-    sources+=("$root/core/$part.c")
-done
+sources=("$root"/core/engine/{effort,engine,pass,pass_plan}.c "$root"/core/kernel/{kernel,kernel_c,rounding,units}.c
+    "$root"/core/kernel/arm/*.c "$root"/core/theory/{geometry,machine,noise,posterior}.c
+    "$root"/core/base/{error,mem,pool,utf8}.c)
 "$compiler" -std=gnu17 -O2 -D_GNU_SOURCE -ffp-contract=off -Wall -Wextra -Werror -Wno-unused-parameter \
-    -I"$root/core" -static -o "$out/neon" "$root/tests/neon/neon.c" "${sources[@]}" -lm -lpthread
+    -I"$root" -I"$root/core/include" -static -o "$out/neon" "$root/tests/neon/neon.c" "${sources[@]}" -lm -lpthread
 $emulator "$out/neon"

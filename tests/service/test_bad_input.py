@@ -316,7 +316,7 @@ def test_other_methods_are_405(elsd, method, path, allow):
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/v1", "/v1/", "/v1/jobs/", "//v1/jobs", "/v1/samples/x", "/%2e%2e/x",
-                                  "/index.htm", "/js/", "/js/../../server/main.c", "/../core/els.h"])
+                                  "/index.htm", "/js/", "/js/../../server/daemon/main.c", "/../core/include/els/els.h"])
 def test_other_paths_are_404(elsd, path):
     answer = elsd.get(path)
     assert answer.status_code == 404 and answer.headers["Content-Type"] == "application/problem+json"

@@ -24,7 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "http.h"
+#include "server/http/http.h"
 
 /* Only a test that fails waits so long. */
 enum { PATIENCE_MS = 1200000 };

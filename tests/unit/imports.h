@@ -11,7 +11,7 @@
 #include <string.h>
 #include <zlib.h>
 
-#include "import.h"
+#include "els/import.h"
 #include "scratch.h"
 
 static inline const char *spill_gz(const char *name, const void *bytes, size_t size)

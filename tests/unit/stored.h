@@ -7,9 +7,9 @@
 #include <check.h>
 #include <string.h>
 
+#include "core/base/sha256.h"
 #include "scratch.h"
-#include "sha256.h"
-#include "store.h"
+#include "server/store/store.h"
 
 static inline struct srv_store *open_store(const char *where)
 {

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-#include "accept.h"
+#include "server/http/accept.h"
 
 static const char *const offers[] = {"application/json", "image/png", "application/x-npy", NULL};
 

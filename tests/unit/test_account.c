@@ -8,8 +8,8 @@
 #include <pthread.h>
 #include <string.h>
 
-#include "account.h"
-#include "error.h"
+#include "els/error.h"
+#include "server/base/account.h"
 
 static struct srv_accounts *accounts;
 static struct srv_refusal why;

@@ -15,18 +15,18 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "account.h"
-#include "api_meta.h"
-#include "bank_loads.h"
-#include "config.h"
-#include "daemon.h"
+#include "els/mem.h"
 #include "failing.h"
-#include "http.h"
-#include "jobs.h"
-#include "log.h"
-#include "mem.h"
-#include "metrics.h"
 #include "scratch.h"
+#include "server/api/api_meta.h"
+#include "server/banks/bank_loads.h"
+#include "server/base/account.h"
+#include "server/base/daemon.h"
+#include "server/base/log.h"
+#include "server/base/metrics.h"
+#include "server/config/config.h"
+#include "server/http/http.h"
+#include "server/jobs/jobs.h"
 
 enum { MAX_ANSWER = 1 << 22, MOST_ALLOCATIONS = 100000, PATIENCE_S = 1200 };
 

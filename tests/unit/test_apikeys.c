@@ -4,8 +4,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "apikeys.h"
 #include "scratch.h"
+#include "server/config/apikeys.h"
 #include "unit.h"
 
 #define ZEROS "0000000000000000000000000000000000000000000000000000000000000000"

@@ -7,11 +7,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "bank.h"
-#include "bank_internal.h"
+#include "core/bank/bank_internal.h"
+#include "core/base/sha256.h"
+#include "els/bank.h"
+#include "els/safetensors.h"
 #include "hostile.h"
-#include "safetensors.h"
-#include "sha256.h"
 #include "unit.h"
 
 enum { N = 6 };

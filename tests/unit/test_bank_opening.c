@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "bank.h"
+#include "els/bank.h"
 #include "scratch.h"
 #include "unit.h"
 

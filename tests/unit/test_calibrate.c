@@ -8,9 +8,9 @@
 #include <math.h>
 #include <string.h>
 
-#include "calibrate_internal.h"
-#include "mem.h"
-#include "noise.h"
+#include "core/analysis/calibrate_internal.h"
+#include "els/mem.h"
+#include "els/noise.h"
 #include "unit.h"
 
 enum { SEEDS = 3, TIMES = 4, SCALES = 3, VALUES = 2 * 6 * 7, ALL = SEEDS * TIMES * VALUES };

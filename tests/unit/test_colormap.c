@@ -5,8 +5,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "colormap.h"
-#include "mosaic_picture.h"
+#include "els/colormap.h"
+#include "els/mosaic_picture.h"
 #include "unit.h"
 
 struct lab {

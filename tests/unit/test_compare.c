@@ -5,9 +5,9 @@
 #include <math.h>
 #include <string.h>
 
-#include "compare.h"
-#include "mem.h"
-#include "noise.h"
+#include "els/compare.h"
+#include "els/mem.h"
+#include "els/noise.h"
 #include "unit.h"
 
 /* NumPy: np.corrcoef, 1 − SS_res/SS_tot, np.mean of squares; then with np.clip(·, −1, 1). */

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "config.h"
+#include "server/config/config.h"
 
 static struct srv_config config;
 static struct els_error err;

@@ -5,9 +5,9 @@
 #include <math.h>
 #include <string.h>
 
-#include "consistency.h"
-#include "mem.h"
-#include "noise.h"
+#include "els/consistency.h"
+#include "els/mem.h"
+#include "els/noise.h"
 #include "unit.h"
 
 enum { C = 2, H = 5, W = 7, PLANE = H * W, VALUES = C * PLANE, IMAGES = 6 };

@@ -9,16 +9,16 @@
  * Tolerance: x̂0 within 2e-6 and entropy within 2e-5 for the portable kernel (measured 5e-7 and
  * 2.4e-6), and for is and es, whose kernels all run in float64; 1e-4 and 1e-3 for the integer
  * kernels, which keep x to 16 bits or to 23 where the standard error of a logit stays within bounds
- * (kernel_pair_rows.h, kernel_pair_bits.h), and finer elsewhere. What was measured is printed.
+ * (kernel/pair_rows.h, kernel/pair_bits.h), and finer elsewhere. What was measured is printed.
  */
 #include <math.h>
 #include <stdbool.h>
 #include <string.h>
 
-#include "engine.h"
-#include "kernel.h"
-#include "mem.h"
-#include "noise.h"
+#include "core/kernel/kernel.h"
+#include "els/engine.h"
+#include "els/mem.h"
+#include "els/noise.h"
 #include "unit.h"
 
 #ifdef __SANITIZE_ADDRESS__

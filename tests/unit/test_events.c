@@ -4,7 +4,7 @@
 #include <pthread.h>
 #include <string.h>
 
-#include "events.h"
+#include "server/jobs/events.h"
 #include "unit.h"
 
 /* Reads until there is nothing new, `most` bytes at a time. True at the end of the stream. */

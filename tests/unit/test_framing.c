@@ -6,7 +6,7 @@
 #include <stdarg.h>
 #include <string.h>
 
-#include "framing.h"
+#include "server/http/framing.h"
 
 static const struct srv_policy closed = {"", ""};
 static const struct srv_policy proxied = {"els.example, Other.Example", "https://notebook.example"};

@@ -11,10 +11,10 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "engine.h"
-#include "mem.h"
-#include "npy.h"
-#include "sampler.h"
+#include "els/engine.h"
+#include "els/mem.h"
+#include "els/npy.h"
+#include "els/sampler.h"
 #include "unit.h"
 
 static const double X0_MAX = 5e-4, X0_RMS = 5e-5, FINAL_MAX = 1e-3, FINAL_RMS = 5e-5;

@@ -8,9 +8,9 @@
 #include <errno.h>
 #include <pthread.h>
 
-#include "config.h"
-#include "daemon.h"
-#include "log.h"
+#include "server/base/daemon.h"
+#include "server/base/log.h"
+#include "server/config/config.h"
 
 static struct srv_config config;
 static struct srv_daemon server;

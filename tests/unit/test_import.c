@@ -4,11 +4,11 @@
  */
 #include <string.h>
 
+#include "els/import.h"
+#include "els/npy.h"
+#include "els/resize.h"
 #include "hostile.h"
-#include "import.h"
 #include "imports.h"
-#include "npy.h"
-#include "resize.h"
 #include "unit.h"
 
 enum { MANY = 1 << 20 };

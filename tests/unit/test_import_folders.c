@@ -4,9 +4,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "import.h"
+#include "els/import.h"
+#include "els/picture.h"
 #include "imports.h"
-#include "picture.h"
 #include "unit.h"
 
 enum { MANY = 1 << 20 };

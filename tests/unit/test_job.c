@@ -3,7 +3,7 @@
  */
 #include <string.h>
 
-#include "job.h"
+#include "server/jobs/job.h"
 #include "unit.h"
 
 static struct srv_job *make(struct srv_banks **banks)

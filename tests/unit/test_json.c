@@ -6,7 +6,7 @@
 #include <malloc.h>
 #include <string.h>
 
-#include "json.h"
+#include "core/base/json.h"
 
 static const struct els_json_limits wide = {ELS_JSON_MAX_DEPTH, 1 << 22, ELS_JSON_MAX_STRING};
 

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-#include "json_body.h"
+#include "server/base/json_body.h"
 
 static struct srv_json_error error;
 

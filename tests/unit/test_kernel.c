@@ -14,10 +14,10 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "kernel.h"
-#include "mem.h"
-#include "noise.h"
-#include "pass_internal.h"
+#include "core/engine/pass_internal.h"
+#include "core/kernel/kernel.h"
+#include "els/mem.h"
+#include "els/noise.h"
 #include "unit.h"
 
 enum { CANARY = 256, CASES = 160 };

@@ -3,9 +3,9 @@
  */
 #include <string.h>
 
-#include "kind.h"
-#include "params_fields.h"
-#include "record.h"
+#include "server/base/kind.h"
+#include "server/params/params_fields.h"
+#include "server/store/record.h"
 #include "unit.h"
 
 START_TEST(test_names)

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "lanes.h"
+#include "server/http/lanes.h"
 
 enum { THREADS = 4, MANY = 64 };
 

@@ -5,9 +5,9 @@
 #include <math.h>
 #include <string.h>
 
-#include "kernel_lists.h"
-#include "mem.h"
-#include "pass_internal.h"
+#include "core/engine/pass_internal.h"
+#include "core/kernel/lists.h"
+#include "els/mem.h"
 #include "unit.h"
 
 enum { MOST_N = 13, MOST_R = 7, MOST_VALUES = 27, IMAGES = 16, MOST_PATCHES = IMAGES * 144 };

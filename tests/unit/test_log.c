@@ -12,8 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "log.h"
-#include "log_ring.h"
+#include "server/base/log.h"
+#include "server/base/log_ring.h"
 
 static char text[1 << 16];
 static int saved, file;

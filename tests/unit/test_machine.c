@@ -3,8 +3,8 @@
  */
 #include <string.h>
 
-#include "machine.h"
-#include "scale.h"
+#include "els/machine.h"
+#include "els/scale.h"
 #include "unit.h"
 
 START_TEST(test_names)

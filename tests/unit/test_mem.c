@@ -4,8 +4,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "error.h"
-#include "mem.h"
+#include "els/error.h"
+#include "els/mem.h"
 #include "unit.h"
 
 START_TEST(test_overflow_is_refused)

@@ -8,10 +8,10 @@
 #include <math.h>
 #include <string.h>
 
-#include "mem.h"
-#include "mosaic.h"
-#include "noise.h"
-#include "sampler.h"
+#include "els/mem.h"
+#include "els/mosaic.h"
+#include "els/noise.h"
+#include "els/sampler.h"
 #include "unit.h"
 
 #define TOLERANCE 1e-9

@@ -9,10 +9,10 @@
 #include <math.h>
 #include <string.h>
 
-#include "error.h"
-#include "noise.h"
+#include "core/theory/noise_ziggurat.h"
+#include "els/error.h"
+#include "els/noise.h"
 #include "noise_cases.h"
-#include "noise_ziggurat.h"
 #include "unit.h"
 
 enum { MAX_ULP = 4, MAX_COUNT = 12289 };

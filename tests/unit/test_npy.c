@@ -5,8 +5,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "els/npy.h"
 #include "hostile.h"
-#include "npy.h"
 #include "unit.h"
 
 static int parse(const void *bytes, size_t size, void *user)

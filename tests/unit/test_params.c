@@ -4,11 +4,11 @@
  */
 #include <string.h>
 
-#include "base64.h"
-#include "caption.h"
-#include "kind_sample.h"
-#include "npy.h"
-#include "params.h"
+#include "els/npy.h"
+#include "server/base/base64.h"
+#include "server/params/caption.h"
+#include "server/params/params.h"
+#include "server/types/kind_sample.h"
 #include "unit.h"
 
 static struct srv_banks *banks;

@@ -2,9 +2,9 @@
  * What a pass takes: the memory of a worker, and who gets which kernel.
  */
 
-#include "kernel.h"
-#include "mem.h"
-#include "pass_internal.h"
+#include "core/engine/pass_internal.h"
+#include "core/kernel/kernel.h"
+#include "els/mem.h"
 #include "unit.h"
 
 enum { MOST = 64 << 20, IMAGES = 16, MANY = 64 };

@@ -6,9 +6,9 @@
 #include <string.h>
 #include <zlib.h>
 
+#include "els/npy.h"
+#include "els/picture.h"
 #include "hostile.h"
-#include "npy.h"
-#include "picture.h"
 #include "unit.h"
 
 enum { MANY = 1 << 20 };

@@ -7,10 +7,10 @@
 #include <errno.h>
 #include <pthread.h>
 
-#include "account.h"
-#include "config.h"
-#include "daemon.h"
-#include "log.h"
+#include "server/base/account.h"
+#include "server/base/daemon.h"
+#include "server/base/log.h"
+#include "server/config/config.h"
 
 static struct srv_config config;
 static struct srv_daemon server;

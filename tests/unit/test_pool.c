@@ -4,8 +4,8 @@
 #include <stdatomic.h>
 #include <string.h>
 
-#include "error.h"
-#include "pool.h"
+#include "els/error.h"
+#include "els/pool.h"
 #include "unit.h"
 
 enum { ITEMS = 1000 };

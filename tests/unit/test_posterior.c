@@ -3,7 +3,7 @@
  */
 #include <math.h>
 
-#include "posterior.h"
+#include "core/theory/posterior.h"
 #include "unit.h"
 
 static const double LOGIT[] = {-3.0, 0.5, -700.0, 2.0, 2.0, -1e6};

@@ -4,7 +4,7 @@
 #include <pthread.h>
 #include <string.h>
 
-#include "queue.h"
+#include "server/jobs/queue.h"
 #include "unit.h"
 
 /* A job made by hand: the queue looks at its owner and hands its reference on. */

@@ -4,8 +4,8 @@
  */
 #include "unit.h"
 
-#include "error.h"
-#include "quota.h"
+#include "els/error.h"
+#include "server/jobs/quota.h"
 
 START_TEST(test_no_more_than_the_most)
 {

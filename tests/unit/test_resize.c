@@ -5,9 +5,9 @@
 #include <string.h>
 #include <zlib.h>
 
+#include "els/npy.h"
+#include "els/resize.h"
 #include "hostile.h"
-#include "npy.h"
-#include "resize.h"
 #include "unit.h"
 
 static void assert_resizes(const uint8_t *in, int in_h, int in_w, int channels, const uint8_t *want, int h,

@@ -4,9 +4,9 @@
  */
 #include <math.h>
 
-#include "kernel_rounding.h"
-#include "mem.h"
-#include "noise.h"
+#include "core/kernel/rounding.h"
+#include "els/mem.h"
+#include "els/noise.h"
 #include "unit.h"
 
 enum { H = 20, W = 24, C = 2, N = 12, VALUES = C * H * W };

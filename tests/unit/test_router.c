@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-#include "router.h"
+#include "server/http/router.h"
 
 static const struct srv_route jobs[] = {
     {"GET", "/v1/jobs", NULL, 0},

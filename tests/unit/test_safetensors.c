@@ -4,12 +4,12 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "core/base/json.h"
+#include "core/base/sha256.h"
+#include "core/base/utf8.h"
+#include "els/safetensors.h"
 #include "hostile.h"
-#include "json.h"
-#include "safetensors.h"
-#include "sha256.h"
 #include "unit.h"
-#include "utf8.h"
 
 static int parse(const void *bytes, size_t size, void *user)
 {

@@ -4,8 +4,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "sampler.h"
-#include "synth.h"
+#include "els/sampler.h"
+#include "els/synth.h"
 #include "unit.h"
 
 enum { SIDE = 6, VALUES = SIDE * SIDE };

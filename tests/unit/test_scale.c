@@ -4,8 +4,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "mem.h"
-#include "scale.h"
+#include "els/mem.h"
+#include "els/scale.h"
 #include "unit.h"
 
 static const char *const published[][2] = {

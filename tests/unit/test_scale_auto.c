@@ -5,9 +5,9 @@
 #include <math.h>
 #include <string.h>
 
-#include "mem.h"
-#include "noise.h"
-#include "scale_auto.h"
+#include "els/mem.h"
+#include "els/noise.h"
+#include "els/scale_auto.h"
 #include "unit.h"
 
 enum { SIDE = 9, VALUES = SIDE * SIDE, IMAGES = 24, HELD = 6 };

@@ -6,8 +6,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "mem.h"
-#include "scan_internal.h"
+#include "core/scan/scan_internal.h"
+#include "els/mem.h"
 #include "unit.h"
 
 enum {

@@ -6,8 +6,8 @@
  */
 #include <math.h>
 
-#include "error.h"
-#include "schedule.h"
+#include "els/error.h"
+#include "els/schedule.h"
 #include "unit.h"
 
 static const struct {

@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "kind.h"
+#include "server/base/kind.h"
 #include "stored.h"
 #include "unit.h"
 

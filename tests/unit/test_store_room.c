@@ -7,8 +7,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "server/store/store_db.h"
 #include "stored.h"
-#include "store_db.h"
 #include "unit.h"
 
 enum { SIDE = 64, VALUES = SIDE * SIDE };

@@ -4,7 +4,7 @@
  */
 #include "unit.h"
 
-#include "strikes.h"
+#include "server/http/strikes.h"
 
 static struct srv_strikes *strikes;
 static int64_t now;

@@ -3,7 +3,7 @@
  */
 #include <string.h>
 
-#include "synth.h"
+#include "els/synth.h"
 #include "unit.h"
 
 static const struct {

@@ -7,9 +7,9 @@
  */
 #include <math.h>
 
-#include "pool.h"
-#include "sampler.h"
-#include "synth.h"
+#include "els/pool.h"
+#include "els/sampler.h"
+#include "els/synth.h"
 #include "unit.h"
 
 /* The images of `seeds` consecutive seeds, [seeds,side,side] in *out (free()). */

@@ -3,12 +3,12 @@
  * least; who stands still notices that it is to stop. Nothing here measures how long something takes, but for ratios of
  * what two have had beside each other.
  */
-#include "turns.h"
+#include "server/jobs/turns.h"
 
 #include <sched.h>
 #include <time.h>
 
-#include "pool.h"
+#include "els/pool.h"
 #include "unit.h"
 
 enum { SLICE_MS = 5, WORKERS = 3 };

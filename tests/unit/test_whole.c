@@ -17,11 +17,11 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "engine.h"
-#include "kernel.h"
-#include "mem.h"
-#include "noise.h"
-#include "pass_internal.h"
+#include "core/engine/pass_internal.h"
+#include "core/kernel/kernel.h"
+#include "els/engine.h"
+#include "els/mem.h"
+#include "els/noise.h"
 #include "unit.h"
 
 #ifdef __SANITIZE_ADDRESS__

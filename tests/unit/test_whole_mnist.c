@@ -8,12 +8,12 @@
 #include <math.h>
 #include <string.h>
 
-#include "engine.h"
-#include "import.h"
-#include "mem.h"
-#include "noise.h"
-#include "pool.h"
-#include "schedule.h"
+#include "els/engine.h"
+#include "els/import.h"
+#include "els/mem.h"
+#include "els/noise.h"
+#include "els/pool.h"
+#include "els/schedule.h"
 #include "unit.h"
 
 enum { SIDE = 32, PIXELS = SIDE * SIDE };

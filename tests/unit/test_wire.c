@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-#include "wire.h"
+#include "server/http/wire.h"
 
 enum { ROOM = 1 << 20 };
 

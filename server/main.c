@@ -1,9 +1,0 @@
-/*
- * elsd: score machines over HTTP. Everything is in the library that the tests link too.
- */
-#include "daemon.h"
-
-int main(int argc, char **argv)
-{
-    return srv_daemon_main(argc, argv);
-}
