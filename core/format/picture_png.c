@@ -13,7 +13,7 @@
 
 #include "core/base/utf8.h"
 #include "core/format/picture_internal.h"
-#include "els/engine.h"
+#include "els/progress.h"
 
 enum {
     COMPRESSION = 6,

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "els/engine.h"
+#include "els/cpu.h"
 
 static const struct els_kernel *const kernels[] = {
     &els_kernel_c,

@@ -28,6 +28,8 @@
 #ifndef ELS_GEOMETRY_H
 #define ELS_GEOMETRY_H
 
+#include <stdint.h>
+
 #include "els/machine.h"
 
 /* Queries query … query+count−1 pair with sources source … source+count−1. */

@@ -33,7 +33,7 @@
 #include "server/base/clock.h"
 #include "server/http/connection.h"
 #include "server/http/wire_socket.h"
-#include "server/jobs/quota.h"
+#include "server/base/quota.h"
 
 enum {
     BATCH = 64,

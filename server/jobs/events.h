@@ -24,7 +24,6 @@
 enum {
     SRV_EVENTS_MOST = 256,          /* events kept per job */
     SRV_EVENTS_MOST_BYTES = 4 << 20, /* and so many bytes of them */
-    SRV_EVENTS_RECORD = 1 << 20,     /* a job whose texts are larger is told without its parameters and its result */
 };
 
 struct srv_events;

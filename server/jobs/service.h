@@ -11,7 +11,7 @@
 #include "server/base/daemon.h"
 #include "server/jobs/conductor.h"
 #include "server/jobs/jobs.h"
-#include "server/jobs/quota.h"
+#include "server/base/quota.h"
 
 enum { SRV_LIVE_BUCKETS = 4096 };
 

@@ -9,7 +9,6 @@
 #include "els/error.h"
 #include "server/base/clock.h"
 #include "server/base/json_body.h"
-#include "server/jobs/events.h"
 
 static const char *const names[SRV_STATUS_COUNT] = {
     [SRV_QUEUED] = "queued",       [SRV_RUNNING] = "running", [SRV_SUCCEEDED] = "succeeded",

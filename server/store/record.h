@@ -29,6 +29,7 @@ enum srv_status {
 enum {
     SRV_ID_SIZE = 33,    /* 128 random bits as lower-case hex, and a NUL */
     SRV_OWNER_SIZE = 64, /* the name of an API key; "" without keys */
+    SRV_EVENTS_RECORD = 1 << 20, /* an event has no parameters and no result of a job whose texts are larger */
 };
 
 struct srv_progress {

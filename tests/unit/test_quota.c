@@ -5,7 +5,7 @@
 #include "unit.h"
 
 #include "els/error.h"
-#include "server/jobs/quota.h"
+#include "server/base/quota.h"
 
 START_TEST(test_no_more_than_the_most)
 {

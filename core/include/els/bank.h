@@ -28,25 +28,13 @@
 #include <stdint.h>
 
 #include "els/error.h"
+#include "els/shape.h"
 #include "els/tensor.h"
 
 enum {
-    ELS_MAX_CHANNELS = 4,
-    ELS_MAX_SIDE = 512,         /* of an image, in pixels */
     ELS_MAX_CLASSES = 100000,
     ELS_MAX_IMAGES = 100000000,
 };
-
-/* Channels, rows, columns. */
-struct els_shape {
-    int c, h, w;
-};
-
-/* c*h*w: values in one image. */
-static inline size_t els_shape_values(struct els_shape s)
-{
-    return (size_t)s.c * (size_t)s.h * (size_t)s.w;
-}
 
 struct els_bank_info {
     char name[64];

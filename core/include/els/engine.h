@@ -21,8 +21,10 @@
 #define ELS_ENGINE_H
 
 #include "els/bank.h"
+#include "els/cpu.h"
 #include "els/machine.h"
 #include "els/pool.h"
+#include "els/progress.h"
 
 enum { ELS_MAX_P_COUNT = 64 };
 
@@ -33,16 +35,6 @@ enum { ELS_MAX_P_COUNT = 64 };
  * its meaning in float32.
  */
 #define ELS_MIN_BETA_ALONE 1e-6
-
-/*
- * How a caller looks in on long work. poll() is called from any worker thread, at least every 50
- * ms or so, with the share of this evaluation that is done, 0…1; non-zero stops it with
- * ELS_ECANCELLED.
- */
-struct els_watch {
-    int (*poll)(void *user, double done);
-    void *user;
-};
 
 struct els_evaluation {
     const struct els_bank *bank;
@@ -76,13 +68,5 @@ int els_evaluate_plain(const struct els_evaluation *e, const struct els_watch *w
 /* Tweedie (eq. 3): score = (a·x̂0 − x)/β and ε = (x − a·x̂0)/√β; n values; out may be x0. */
 void els_score_from_x0(float *out, const float *x0, const float *x, size_t n, double alpha_bar, double beta);
 void els_epsilon_from_x0(float *out, const float *x0, const float *x, size_t n, double alpha_bar, double beta);
-
-/* The kernel chosen once for this process: "c", "avx2", "avx512" … */
-const char *els_engine_kernel(void);
-/*
- * Forces a kernel by name, before the first evaluation; ELS_ENOENT lists what this CPU and build
- * have.
- */
-int els_engine_use_kernel(const char *name, struct els_error *err);
 
 #endif

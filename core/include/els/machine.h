@@ -18,8 +18,8 @@
 #ifndef ELS_MACHINE_H
 #define ELS_MACHINE_H
 
-#include "els/bank.h"
 #include "els/error.h"
+#include "els/shape.h"
 
 enum els_machine {
     ELS_MACHINE_IS,

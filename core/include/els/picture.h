@@ -16,8 +16,10 @@
 #ifndef ELS_PICTURE_H
 #define ELS_PICTURE_H
 
-#include "els/bank.h"
+#include "els/error.h"
 #include "els/mem.h"
+#include "els/progress.h"
+#include "els/shape.h"
 
 struct els_picture {
     int width, height;

@@ -5,7 +5,7 @@
  * A small hash table of short chains; names come from clients, but the longest chain is bounded by
  * the jobs that the queue holds.
  */
-#include "server/jobs/quota.h"
+#include "server/base/quota.h"
 
 #include <pthread.h>
 #include <stdio.h>
