@@ -73,6 +73,7 @@ fault_if_any "files over 700 lines" < <(
         [ "$lines" -le 700 ] || echo "$f:1: $lines lines"
     done
 )
+fault_if_any "includes between rooms" < <(python3 tests/includes.py --self-test; python3 tests/includes.py)
 fault_if_any "trailing white space" < <(
     printf '%s\0' "${source_files[@]}" | xargs -0 grep -nE '[[:space:]]+$' /dev/null)
 fault_if_any "tabs in source" < <(

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/bank/synth/synth_internal.h"
+#include "core/base/random.h"
 #include "els/mem.h"
 
 enum { NUM_METRICS = 4, RESAMPLES_PER_POLL = 100 /* of 10,000 images: some milliseconds */ };
@@ -113,7 +113,7 @@ static int resample(struct resamples *r, int32_t *count, const struct els_watch 
             return ELS_ECANCELLED;
         memset(count, 0, r->n * sizeof(*count));
         for (size_t i = 0; i < r->n; i++)
-            count[((els_synth_next(&state) >> 32) * r->n) >> 32]++;
+            count[((els_random_next(&state) >> 32) * r->n) >> 32]++;
         while ((seen += (size_t)count[rank]) <= (r->n - 1) / 2)
             rank++;
         r->low[b] = rank;

@@ -18,7 +18,10 @@
 #ifndef ELS_SCAN_H
 #define ELS_SCAN_H
 
-#include "els/engine.h"
+#include "els/bank.h"
+#include "els/machine.h"
+#include "els/pool.h"
+#include "els/progress.h"
 
 struct els_scan_question {
     const struct els_bank *bank;

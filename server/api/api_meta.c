@@ -7,9 +7,9 @@
 
 #include "core/base/json.h"
 #include "els/engine.h"
+#include "server/api/metrics_page.h"
 #include "server/banks/bank_loads.h"
 #include "server/base/daemon.h"
-#include "server/base/metrics.h"
 #include "server/jobs/jobs.h"
 
 enum {
@@ -48,7 +48,7 @@ static void get_metrics(struct srv_request *req, struct srv_response *res)
     struct srv_daemon *daemon = srv_request_daemon(req);
     struct els_buffer page = ELS_BUFFER_INIT(MAX_PAGE);
 
-    if (srv_metrics_write(daemon->metrics, daemon, &page) == 0) {
+    if (srv_metrics_page(daemon, &page) == 0) {
         srv_response_bytes(res, 200, "text/plain; version=0.0.4; charset=utf-8", page.data,
                            page.size);
     } else {

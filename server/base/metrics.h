@@ -1,22 +1,25 @@
 /*
- * metrics: what the daemon counts and times, and the page that Prometheus reads.
+ * metrics: what the daemon counts and times.
  *
  *     struct srv_metrics *metrics = NULL;
- *     srv_metrics_new(&metrics, tables);
+ *     srv_metrics_new(&metrics);
+ *     srv_metrics_add_route(metrics, "/v1/jobs/{id}");              // before other threads use it
  *     srv_metrics_count(metrics, SRV_JOBS_ACCEPTED);               // any thread, never waits
  *     srv_metrics_observe(metrics, SRV_STEP_SECONDS, 0.125);
  *     srv_metrics_request(metrics, "/v1/jobs/{id}", 200);
- *     srv_metrics_write(metrics, daemon, &text);                    // GET /metrics
+ *     srv_metrics_counter(metrics, SRV_JOBS_ACCEPTED);              // 1
  *     metrics = srv_metrics_free(metrics);
  *
- * One table in metrics.c declares every metric: name, type, help and where its values come from.
+ * Whoever counts passes the numbers in; server/api/metrics_page.c gives each its name and its help.
  * Everything here is an atomic; NULL metrics count nothing.
  */
 #ifndef SRV_METRICS_H
 #define SRV_METRICS_H
 
+#include <stdint.h>
+
+#include "els/error.h"
 #include "els/mem.h"
-#include "server/http/http.h"
 
 struct srv_metrics;
 
@@ -48,19 +51,24 @@ enum srv_histogram {
     SRV_HISTOGRAM_COUNT,
 };
 
-/* `tables` are the server's routes: their patterns label the requests. */
-int srv_metrics_new(struct srv_metrics **out, const struct srv_route *const *tables);
+int srv_metrics_new(struct srv_metrics **out);
+/* A pattern that labels requests; it is not copied. The same again changes nothing. ELS_ELIMIT: there are 256. */
+int srv_metrics_add_route(struct srv_metrics *metrics, const char *pattern);
 /* NULL is fine. Returns NULL. */
 struct srv_metrics *srv_metrics_free(struct srv_metrics *metrics);
 
 void srv_metrics_count(struct srv_metrics *metrics, enum srv_counter which);
 void srv_metrics_observe(struct srv_metrics *metrics, enum srv_histogram which, double seconds);
-/* An answer was sent. `pattern` is one of the tables' (the pointer itself), or NULL for a path that
+/* An answer was sent. `pattern` is one that was added, or NULL for a path that
  * no route has; `status` 0: the client hung up before there was one (told as 499). */
 void srv_metrics_request(struct srv_metrics *metrics, const char *pattern, int status);
 
-/* Appends the page in Prometheus' text format 0.0.4. ELS_ENOMEM or ELS_ELIMIT. */
-int srv_metrics_write(const struct srv_metrics *metrics, struct srv_daemon *daemon,
-                      struct els_buffer *out);
+uint64_t srv_metrics_counter(const struct srv_metrics *metrics, enum srv_counter which);
+/* Seconds since 1970. */
+double srv_metrics_start_time(const struct srv_metrics *metrics);
+/* Append samples in Prometheus' text format, under `name`. ELS_ENOMEM or ELS_ELIMIT. */
+int srv_metrics_write_requests(const struct srv_metrics *metrics, const char *name, struct els_buffer *out);
+int srv_metrics_write_histogram(const struct srv_metrics *metrics, enum srv_histogram which, const char *name,
+                                struct els_buffer *out);
 
 #endif

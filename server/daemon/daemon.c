@@ -27,7 +27,7 @@
 #include "server/config/apikeys.h"
 #include "server/config/config.h"
 #include "server/daemon/reload.h"
-#include "server/http/http.h"
+#include "server/http/router.h"
 #include "server/jobs/jobs.h"
 #include "server/params/saved_scales.h"
 
@@ -220,7 +220,9 @@ int srv_daemon_main(int argc, char **argv)
         srv_log_rescue_on_crash(daemon.log);
         atomic_init(&daemon.ready, false);
         atomic_init(&daemon.draining, false);
-        r = srv_metrics_new(&daemon.metrics, tables);
+        r = srv_metrics_new(&daemon.metrics);
+        if (r == 0)
+            r = srv_routes_add_to_metrics(tables, daemon.metrics);
         if (r == 0)
             r = run(&daemon, &err);
     }

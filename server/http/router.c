@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "server/base/metrics.h"
+
 static int hex_digit(char c)
 {
     return c >= '0' && c <= '9'   ? c - '0'
@@ -102,4 +104,14 @@ void srv_router_find(const struct srv_route *const *tables, const char *method, 
         }
     if (out->allowed[0])
         allow(out, "OPTIONS");
+}
+
+int srv_routes_add_to_metrics(const struct srv_route *const *tables, struct srv_metrics *metrics)
+{
+    int status = 0;
+
+    for (; status == 0 && *tables; tables++)
+        for (const struct srv_route *route = *tables; status == 0 && route->method; route++)
+            status = srv_metrics_add_route(metrics, route->pattern);
+    return status;
 }

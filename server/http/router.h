@@ -19,6 +19,8 @@ enum {
     SRV_MAX_ALLOWED = 96,
 };
 
+struct srv_metrics;
+
 struct srv_match {
     const struct srv_route *route; /* NULL: none; see allowed */
     const char *pattern;           /* of the path, also when the method does not fit; or NULL */
@@ -32,5 +34,8 @@ void srv_router_find(const struct srv_route *const *tables, const char *method, 
 /* Percent-decodes n bytes of `in` into out (with a final NUL). False on a malformed escape, a NUL,
  * or too little room. With `plus`, '+' stands for a space, as in queries. */
 bool srv_percent_decode(const char *in, size_t n, char *out, size_t size, bool plus);
+
+/* Adds the patterns of all tables to what the metrics label requests with. ELS_ELIMIT. */
+int srv_routes_add_to_metrics(const struct srv_route *const *tables, struct srv_metrics *metrics);
 
 #endif

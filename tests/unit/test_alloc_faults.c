@@ -25,7 +25,7 @@
 #include "server/base/log.h"
 #include "server/base/metrics.h"
 #include "server/config/config.h"
-#include "server/http/http.h"
+#include "server/http/router.h"
 #include "server/jobs/jobs.h"
 
 enum { MAX_ANSWER = 1 << 22, MOST_ALLOCATIONS = 100000, PATIENCE_S = 1200 };
@@ -99,7 +99,8 @@ static void start(void)
     server.config = &config;
     ck_assert_int_eq(srv_daemon_open_accounts(&server), 0);
     ck_assert_int_eq(srv_log_new(&server.log, "error", "text"), 0);
-    ck_assert_int_eq(srv_metrics_new(&server.metrics, tables), 0);
+    ck_assert_int_eq(srv_metrics_new(&server.metrics), 0);
+    ck_assert_int_eq(srv_routes_add_to_metrics(tables, server.metrics), 0);
     ck_assert_int_eq(srv_bank_memory_new(&server.bank_memory), 0);
     ck_assert_msg(srv_banks_new(&server.banks, &config, server.bank_memory, server.self, NULL, &err) == 0, "%s",
                   err.message);

@@ -288,7 +288,7 @@ static void keep_inside(struct lines *l, double edge)
 void els_synth_draw_digit(uint8_t *out, int i)
 {
     uint64_t rng = SEED + (uint64_t)i * 0x632be59bd9b4e019;
-    const struct glyph *glyph = &GLYPHS[i % 10][els_synth_next(&rng) % MAX_VARIANTS];
+    const struct glyph *glyph = &GLYPHS[i % 10][els_random_next(&rng) % MAX_VARIANTS];
     struct hand hand = random_hand(&rng, glyph->narrow);
     double cover[SIDE * SIDE] = {0};
     struct lines lines = {0};

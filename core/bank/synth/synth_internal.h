@@ -10,26 +10,17 @@
 #include <float.h>
 #include <stdint.h>
 
+#include "core/base/random.h"
 #include "els/bank.h"
 
 #if FLT_EVAL_METHOD != 0
 #error "the built-in banks need double arithmetic that is evaluated in double"
 #endif
 
-/* SplitMix64: one word of state, and good from any seed. */
-static inline uint64_t els_synth_next(uint64_t *state)
-{
-    uint64_t z = *state += 0x9e3779b97f4a7c15;
-
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-    z = (z ^ z >> 27) * 0x94d049bb133111eb;
-    return z ^ z >> 31;
-}
-
 /* Uniform in [a,b): 53 random bits, an exact product, two rounded operations. */
 static inline double els_synth_between(uint64_t *state, double a, double b)
 {
-    double u = (double)(els_synth_next(state) >> 11) * 0x1p-53;
+    double u = (double)(els_random_next(state) >> 11) * 0x1p-53;
 
     return a + (b - a) * u;
 }
