@@ -26,8 +26,8 @@ INCLUDE = re.compile(r'^\s*#\s*include\s+("[^"]+"|<[^>]+>)', re.M)
 UMBRELLA = "core/include/els/els.h"
 
 # Public headers without a .c of their own.
-HOMES = {"core/include/els/shape.h": "core/base", "core/include/els/progress.h": "core/base",
-         "core/include/els/cpu.h": "core/kernel"}
+HOMES = {"core/include/els/api.h": "core/base", "core/include/els/shape.h": "core/base",
+         "core/include/els/progress.h": "core/base", "core/include/els/cpu.h": "core/kernel"}
 
 
 def sources(root):

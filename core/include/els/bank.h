@@ -27,9 +27,12 @@
 
 #include <stdint.h>
 
+#include "els/api.h"
 #include "els/error.h"
 #include "els/shape.h"
 #include "els/tensor.h"
+
+ELS_BEGIN_DECLS
 
 enum {
     ELS_MAX_CLASSES = 100000,
@@ -67,9 +70,9 @@ struct els_bank_parts {
 struct els_bank;
 
 /* Copies `parts` into a new bank with one reference. ELS_EINVAL names the part at fault. */
-int els_bank_new(struct els_bank **out, const struct els_bank_parts *parts, struct els_error *err);
+ELS_API int els_bank_new(struct els_bank **out, const struct els_bank_parts *parts, struct els_error *err);
 /* Opens a .safetensors file, or a built-in bank by its name (see synth.h; a name never contains '/' or '.'). */
-int els_bank_open(struct els_bank **out, const char *file_or_builtin, struct els_error *err);
+ELS_API int els_bank_open(struct els_bank **out, const char *file_or_builtin, struct els_error *err);
 
 /*
  * For whoever accounts for memory and may want to stop. Before the opening allocates what depends on the file, `need`
@@ -82,40 +85,40 @@ struct els_bank_opening {
     int (*stop)(void *user);
     void *user;
 };
-int els_bank_open_with(struct els_bank **out, const char *file_or_builtin, const struct els_bank_opening *how,
-                       struct els_error *err);
+ELS_API int els_bank_open_with(struct els_bank **out, const char *file_or_builtin, const struct els_bank_opening *how,
+                               struct els_error *err);
 /* The same from an open regular file, which stays the caller's. `path` is for messages, and names a bank
  * whose file does not. ELS_EIO also when the file changed meanwhile. `how` may be NULL. */
-int els_bank_read(struct els_bank **out, int fd, const char *path, const struct els_bank_opening *how,
-                  struct els_error *err);
+ELS_API int els_bank_read(struct els_bank **out, int fd, const char *path, const struct els_bank_opening *how,
+                          struct els_error *err);
 /* The same from bytes in memory (copied). `name` is used when the metadata has none; may be NULL. */
-int els_bank_parse(struct els_bank **out, const void *bytes, size_t size, const char *name,
-                   struct els_error *err);
+ELS_API int els_bank_parse(struct els_bank **out, const void *bytes, size_t size, const char *name,
+                           struct els_error *err);
 /* Writes path.tmp, syncs, renames: the file is whole or absent. */
-int els_bank_save(const struct els_bank *bank, const char *path, struct els_error *err);
+ELS_API int els_bank_save(const struct els_bank *bank, const char *path, struct els_error *err);
 
-struct els_bank *els_bank_ref(struct els_bank *bank);
+ELS_API struct els_bank *els_bank_ref(struct els_bank *bank);
 /* Drops a reference; NULL is fine. Returns NULL. */
-struct els_bank *els_bank_unref(struct els_bank *bank);
+ELS_API struct els_bank *els_bank_unref(struct els_bank *bank);
 
 /* Bytes that the bank takes: images, labels, names. */
-uint64_t els_bank_memory(const struct els_bank *bank);
+ELS_API uint64_t els_bank_memory(const struct els_bank *bank);
 /* `at_end(user)` is called when the last reference is dropped, once the memory is free, on whatever thread drops it.
  * To be set before the bank is shared. */
-void els_bank_at_end(struct els_bank *bank, void (*at_end)(void *user), void *user);
+ELS_API void els_bank_at_end(struct els_bank *bank, void (*at_end)(void *user), void *user);
 
 /* Valid while a reference is held. */
-const struct els_bank_info *els_bank_info(const struct els_bank *bank);
+ELS_API const struct els_bank_info *els_bank_info(const struct els_bank *bank);
 /* [N,C,H,W] of the bank's dtype. */
-const void *els_bank_images(const struct els_bank *bank);
+ELS_API const void *els_bank_images(const struct els_bank *bank);
 /* [N], or NULL. */
-const int64_t *els_bank_labels(const struct els_bank *bank);
+ELS_API const int64_t *els_bank_labels(const struct els_bank *bank);
 /* Image i as float32 [C,H,W] in [−1,1]: for u8, ((float)u − 127.5f)/127.5f. */
-void els_bank_image(const struct els_bank *bank, int64_t i, float *out);
+ELS_API void els_bank_image(const struct els_bank *bank, int64_t i, float *out);
 /* The class of that name (first match) or of that decimal index: 0 … num_classes−1, or ELS_ENOENT
  * with a sentence that lists what there is. */
-int els_bank_find_class(const struct els_bank *bank, const char *name_or_index, int64_t *out,
-                        struct els_error *err);
+ELS_API int els_bank_find_class(const struct els_bank *bank, const char *name_or_index, int64_t *out,
+                                struct els_error *err);
 
 /*
  * Which images a machine may take candidates from: those of one class, minus
@@ -132,7 +135,9 @@ struct els_selection_spec {
 
 /* Writes the selected bank indices, ascending, to a new array (free()); ELS_EINVAL when a value is
  * out of range or nothing is left. */
-int els_bank_select(const struct els_bank *bank, const struct els_selection_spec *spec,
-                    int64_t **indices, int64_t *count, struct els_error *err);
+ELS_API int els_bank_select(const struct els_bank *bank, const struct els_selection_spec *spec,
+                            int64_t **indices, int64_t *count, struct els_error *err);
+
+ELS_END_DECLS
 
 #endif

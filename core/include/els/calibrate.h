@@ -36,9 +36,12 @@
 #ifndef ELS_CALIBRATE_H
 #define ELS_CALIBRATE_H
 
+#include "els/api.h"
 #include "els/engine.h"
 #include "els/scale.h"
 #include "els/schedule.h"
+
+ELS_BEGIN_DECLS
 
 enum {
     ELS_MAX_CALIBRATION_SEEDS = 10000,
@@ -78,40 +81,42 @@ struct els_calibration_spec {
 };
 
 /* bbels, wrapped, every image, cosine; all else 0. */
-void els_calibration_spec_init(struct els_calibration_spec *spec);
+ELS_API void els_calibration_spec_init(struct els_calibration_spec *spec);
 /* The scales to try where none are given: 3, 5, 7 … up to min(H,W) (at most ELS_MAX_P_COUNT of them); {1} for images
  * below 3 pixels. Returns how many. */
-int els_calibration_default_p(int p[ELS_MAX_P_COUNT], struct els_shape shape);
+ELS_API int els_calibration_default_p(int p[ELS_MAX_P_COUNT], struct els_shape shape);
 
 struct els_calibration;
 
 /* Checks every field: ELS_EINVAL names it ("machine", "t", "xt", "eps", "x0", "p", "alpha_bar" …). t, xt, eps and x0
  * stay borrowed until els_calibration_free. ELS_ENOMEM. */
-int els_calibration_new(struct els_calibration **out, const struct els_calibration_spec *spec,
-                        struct els_error *err);
+ELS_API int els_calibration_new(struct els_calibration **out, const struct els_calibration_spec *spec,
+                                struct els_error *err);
 /* NULL is fine. Returns NULL. */
-struct els_calibration *els_calibration_free(struct els_calibration *c);
+ELS_API struct els_calibration *els_calibration_free(struct els_calibration *c);
 
 /* T: a step is one entry of t, for all seeds and scales in one pass over the bank. */
-int els_calibration_num_steps(const struct els_calibration *c);
+ELS_API int els_calibration_num_steps(const struct els_calibration *c);
 /* The step that els_calibration_step will run next; T when all are done. */
-int els_calibration_next(const struct els_calibration *c);
+ELS_API int els_calibration_next(const struct els_calibration *c);
 /* After ELS_ECANCELLED or an error the step can be run again. The same numbers for any number of threads. */
-int els_calibration_step(struct els_calibration *c, struct els_pool *pool, const struct els_watch *watch,
-                         struct els_error *err);
+ELS_API int els_calibration_step(struct els_calibration *c, struct els_pool *pool, const struct els_watch *watch,
+                                 struct els_error *err);
 
 /* [S,T,K], owned by the calibration; whole once every step has run. */
-const double *els_calibration_cosine(const struct els_calibration *c);
-const double *els_calibration_l2(const struct els_calibration *c);
+ELS_API const double *els_calibration_cosine(const struct els_calibration *c);
+ELS_API const double *els_calibration_l2(const struct els_calibration *c);
 /* The schedule; every step must have run. Free *out with els_scales_deinit. */
-int els_calibration_scales(struct els_scales *out, const struct els_calibration *c,
-                           enum els_calibration_metric metric, enum els_calibration_fit fit,
-                           struct els_error *err);
+ELS_API int els_calibration_scales(struct els_scales *out, const struct els_calibration *c,
+                                   enum els_calibration_metric metric, enum els_calibration_fit fit,
+                                   struct els_error *err);
 
 /* "cosine", "l2"; "median", "mode", "monotone"; NULL past the end. Parsing: 0, or ELS_ENOENT. */
-const char *els_calibration_metric_name(enum els_calibration_metric metric);
-int els_calibration_metric_parse(const char *name, enum els_calibration_metric *out);
-const char *els_calibration_fit_name(enum els_calibration_fit fit);
-int els_calibration_fit_parse(const char *name, enum els_calibration_fit *out);
+ELS_API const char *els_calibration_metric_name(enum els_calibration_metric metric);
+ELS_API int els_calibration_metric_parse(const char *name, enum els_calibration_metric *out);
+ELS_API const char *els_calibration_fit_name(enum els_calibration_fit fit);
+ELS_API int els_calibration_fit_parse(const char *name, enum els_calibration_fit *out);
+
+ELS_END_DECLS
 
 #endif

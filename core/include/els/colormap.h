@@ -13,15 +13,21 @@
 
 #include <stdint.h>
 
+#include "els/api.h"
+
+ELS_BEGIN_DECLS
+
 struct els_rgb {
     uint8_t r, g, b;
 };
 
 /* 0…1 (clamped; a NaN counts as 0): lightness rises evenly, so it also reads in grey. */
-struct els_rgb els_colormap_scale(double v);
+ELS_API struct els_rgb els_colormap_scale(double v);
 /* Keys are scattered over hues and three lightnesses: neighbouring keys are far apart. */
-struct els_rgb els_colormap_key(uint64_t key);
+ELS_API struct els_rgb els_colormap_key(uint64_t key);
 /* A point of the unit disc (longer ones are shortened to it), at one lightness. */
-struct els_rgb els_colormap_direction(double right, double down);
+ELS_API struct els_rgb els_colormap_direction(double right, double down);
+
+ELS_END_DECLS
 
 #endif

@@ -22,8 +22,11 @@
 #ifndef ELS_COMPARE_H
 #define ELS_COMPARE_H
 
+#include "els/api.h"
 #include "els/engine.h"
 #include "els/picture.h"
+
+ELS_BEGIN_DECLS
 
 enum { ELS_MAX_COMPARED = 10000, ELS_BOOTSTRAP_RESAMPLES = 5000 };
 
@@ -59,24 +62,26 @@ struct els_comparison {
 };
 
 /* The metrics of one image of n ≥ 1 finite values against the reference. */
-struct els_compared els_compare_one(const float *image, const float *reference, size_t n);
+ELS_API struct els_compared els_compare_one(const float *image, const float *reference, size_t n);
 
 /*
  * network, machine and ideal: [n,C,H,W]; ideal may be NULL. n: 1…ELS_MAX_COMPARED. ELS_EINVAL names the tensor with a
  * value that is not finite: "images" (the network's), "machine" or "is"; ELS_ENOMEM; ELS_ECANCELLED. On success free *out with
  * els_comparison_deinit; on failure it is untouched.
  */
-int els_compare(struct els_comparison *out, const float *network, const float *machine, const float *ideal,
-                int64_t n, struct els_shape shape, const struct els_watch *watch, struct els_error *err);
-void els_comparison_deinit(struct els_comparison *c);
+ELS_API int els_compare(struct els_comparison *out, const float *network, const float *machine, const float *ideal,
+                        int64_t n, struct els_shape shape, const struct els_watch *watch, struct els_error *err);
+ELS_API void els_comparison_deinit(struct els_comparison *c);
 
 /* The i-th metric by its name in the HTTP contract, NULL past the end, and its value (or spread). */
-const char *els_metric_name(int i);
-double els_metric_of(const struct els_agreement *a, int i);
-const struct els_spread *els_metric_spread(const struct els_spreads *s, int i);
+ELS_API const char *els_metric_name(int i);
+ELS_API double els_metric_of(const struct els_agreement *a, int i);
+ELS_API const struct els_spread *els_metric_spread(const struct els_spreads *s, int i);
 
 /* One row per image: network | machine | ideal (left out when NULL). ELS_ELIMIT when it is too large a picture. */
-int els_compare_sheet(struct els_picture *out, const float *network, const float *machine, const float *ideal,
-                      int64_t n, struct els_shape shape);
+ELS_API int els_compare_sheet(struct els_picture *out, const float *network, const float *machine, const float *ideal,
+                              int64_t n, struct els_shape shape);
+
+ELS_END_DECLS
 
 #endif

@@ -20,7 +20,10 @@
 #ifndef ELS_CONSISTENCY_H
 #define ELS_CONSISTENCY_H
 
+#include "els/api.h"
 #include "els/engine.h"
+
+ELS_BEGIN_DECLS
 
 /* Every channel of a consistent pixel is this near to the patch's centre, of a range from −1 to 1. */
 #define ELS_CONSISTENCY_TOLERANCE 0.02
@@ -32,8 +35,8 @@
  * step. For is and es the patches are whole images. ELS_EINVAL names the field; ELS_ENOMEM; ELS_ECANCELLED. The same
  * result for any number of threads.
  */
-int els_local_consistency(double *share, const struct els_evaluation *last, const float *image,
-                          struct els_pool *pool, const struct els_watch *watch, struct els_error *err);
+ELS_API int els_local_consistency(double *share, const struct els_evaluation *last, const float *image,
+                                  struct els_pool *pool, const struct els_watch *watch, struct els_error *err);
 
 struct els_nearest {
     int64_t image;   /* bank index */
@@ -43,8 +46,10 @@ struct els_nearest {
 
 /* The nearest of the images [num_images] (ascending bank indices) over all circular translations; ties by image, dy,
  * dx. x: [C,H,W], finite. The same errors. */
-int els_nearest_image(struct els_nearest *out, const struct els_bank *bank, const int64_t *images,
-                      int64_t num_images, const float *x, struct els_pool *pool, const struct els_watch *watch,
-                      struct els_error *err);
+ELS_API int els_nearest_image(struct els_nearest *out, const struct els_bank *bank, const int64_t *images,
+                              int64_t num_images, const float *x, struct els_pool *pool, const struct els_watch *watch,
+                              struct els_error *err);
+
+ELS_END_DECLS
 
 #endif

@@ -8,14 +8,19 @@
 #ifndef ELS_CPU_H
 #define ELS_CPU_H
 
+#include "els/api.h"
 #include "els/error.h"
 
+ELS_BEGIN_DECLS
+
 /* The kernel chosen once for this process: "c", "avx2", "avx512" … */
-const char *els_engine_kernel(void);
+ELS_API const char *els_engine_kernel(void);
 /*
  * Forces a kernel by name, before the first evaluation; ELS_ENOENT lists what this CPU and build
  * have.
  */
-int els_engine_use_kernel(const char *name, struct els_error *err);
+ELS_API int els_engine_use_kernel(const char *name, struct els_error *err);
+
+ELS_END_DECLS
 
 #endif

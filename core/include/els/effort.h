@@ -8,16 +8,22 @@
 #ifndef ELS_EFFORT_H
 #define ELS_EFFORT_H
 
+#include "els/api.h"
 #include "els/engine.h"
+
+ELS_BEGIN_DECLS
 
 /*
  * For one noisy image, one bank image and one scale (which is and es ignore): pairs of a pixel and a candidate, times
  * channels. For each machine about proportional to the time that it takes.
  */
-double els_effort_pairs(enum els_machine machine, enum els_candidates candidates, struct els_shape shape, int p);
+ELS_API double els_effort_pairs(enum els_machine machine, enum els_candidates candidates, struct els_shape shape,
+                                        int p);
 
 /* The memory that els_evaluate takes for `batch` noisy images like e->x, of which there are e->batch, with so many
  * threads. 0: it cannot be said, for memory is out. */
-size_t els_effort_bytes(const struct els_evaluation *e, int64_t batch, int entropy, int threads);
+ELS_API size_t els_effort_bytes(const struct els_evaluation *e, int64_t batch, int entropy, int threads);
+
+ELS_END_DECLS
 
 #endif

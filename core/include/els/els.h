@@ -1,7 +1,8 @@
 /*
  * els: the whole library in one include.
  *
- *     #include "els/els.h"
+ *     #include <els/els.h>
+ *     #include <stdio.h>
  *
  *     int main(void)
  *     {
@@ -29,11 +30,13 @@
 #ifndef ELS_H
 #define ELS_H
 
+#include "els/api.h"
 #include "els/bank.h"
 #include "els/calibrate.h"
 #include "els/colormap.h"
 #include "els/compare.h"
 #include "els/consistency.h"
+#include "els/cpu.h"
 #include "els/effort.h"
 #include "els/engine.h"
 #include "els/error.h"
@@ -46,13 +49,16 @@
 #include "els/npy.h"
 #include "els/picture.h"
 #include "els/pool.h"
+#include "els/progress.h"
 #include "els/resize.h"
 #include "els/safetensors.h"
 #include "els/sampler.h"
 #include "els/scale.h"
 #include "els/scale_auto.h"
 #include "els/schedule.h"
+#include "els/shape.h"
 #include "els/synth.h"
 #include "els/tensor.h"
+#include "els/version.h"
 
 #endif

@@ -20,11 +20,14 @@
 #ifndef ELS_ENGINE_H
 #define ELS_ENGINE_H
 
+#include "els/api.h"
 #include "els/bank.h"
 #include "els/cpu.h"
 #include "els/machine.h"
 #include "els/pool.h"
 #include "els/progress.h"
+
+ELS_BEGIN_DECLS
 
 enum { ELS_MAX_P_COUNT = 64 };
 
@@ -58,15 +61,17 @@ struct els_answer {
 };
 
 /* x̂0 of every pixel. ELS_EINVAL (shape, P, β, non-finite x), ELS_ENOMEM, ELS_ECANCELLED. */
-int els_evaluate(const struct els_evaluation *e, struct els_pool *pool, const struct els_watch *watch,
-                 struct els_answer *answer, struct els_error *err);
+ELS_API int els_evaluate(const struct els_evaluation *e, struct els_pool *pool, const struct els_watch *watch,
+                         struct els_answer *answer, struct els_error *err);
 
 /* The definitions, written as loops, in float64; slow. Same arguments; one thread. */
-int els_evaluate_plain(const struct els_evaluation *e, const struct els_watch *watch,
-                       struct els_answer *answer, struct els_error *err);
+ELS_API int els_evaluate_plain(const struct els_evaluation *e, const struct els_watch *watch,
+                               struct els_answer *answer, struct els_error *err);
 
 /* Tweedie (eq. 3): score = (a·x̂0 − x)/β and ε = (x − a·x̂0)/√β; n values; out may be x0. */
-void els_score_from_x0(float *out, const float *x0, const float *x, size_t n, double alpha_bar, double beta);
-void els_epsilon_from_x0(float *out, const float *x0, const float *x, size_t n, double alpha_bar, double beta);
+ELS_API void els_score_from_x0(float *out, const float *x0, const float *x, size_t n, double alpha_bar, double beta);
+ELS_API void els_epsilon_from_x0(float *out, const float *x0, const float *x, size_t n, double alpha_bar, double beta);
+
+ELS_END_DECLS
 
 #endif

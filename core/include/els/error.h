@@ -14,6 +14,10 @@
 #ifndef ELS_ERROR_H
 #define ELS_ERROR_H
 
+#include "els/api.h"
+
+ELS_BEGIN_DECLS
+
 enum els_status {
     ELS_OK = 0,
     ELS_EINVAL = -1,     /* a value out of its range */
@@ -36,10 +40,12 @@ struct els_error {
  * can end with `return els_fail(err, ELS_EINVAL, "label", "label %d is …", n);`.
  * `field` may be NULL.
  */
-int els_fail(struct els_error *err, int code, const char *field, const char *format, ...)
+ELS_API int els_fail(struct els_error *err, int code, const char *field, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
 /* The code's plain meaning, for example "a value is out of its range". */
-const char *els_status_text(int code);
+ELS_API const char *els_status_text(int code);
+
+ELS_END_DECLS
 
 #endif

@@ -24,7 +24,10 @@
 #ifndef ELS_IMPORT_H
 #define ELS_IMPORT_H
 
+#include "els/api.h"
 #include "els/bank.h"
+
+ELS_BEGIN_DECLS
 
 struct els_import_spec {
     const char *source;
@@ -39,6 +42,8 @@ struct els_import_spec {
     void *user;
 };
 
-int els_import(struct els_bank **out, const struct els_import_spec *spec, struct els_error *err);
+ELS_API int els_import(struct els_bank **out, const struct els_import_spec *spec, struct els_error *err);
+
+ELS_END_DECLS
 
 #endif

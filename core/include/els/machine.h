@@ -18,8 +18,11 @@
 #ifndef ELS_MACHINE_H
 #define ELS_MACHINE_H
 
+#include "els/api.h"
 #include "els/error.h"
 #include "els/shape.h"
+
+ELS_BEGIN_DECLS
 
 enum els_machine {
     ELS_MACHINE_IS,
@@ -37,17 +40,19 @@ enum els_candidates {
 };
 
 /* "is" …; NULL past the end. */
-const char *els_machine_name(enum els_machine m);
+ELS_API const char *els_machine_name(enum els_machine m);
 /* 0, or ELS_ENOENT. */
-int els_machine_parse(const char *name, enum els_machine *out);
+ELS_API int els_machine_parse(const char *name, enum els_machine *out);
 /* "wrapped", "valid"; NULL past the end. */
-const char *els_candidates_name(enum els_candidates c);
-int els_candidates_parse(const char *name, enum els_candidates *out);
+ELS_API const char *els_candidates_name(enum els_candidates c);
+ELS_API int els_candidates_parse(const char *name, enum els_candidates *out);
 /* One line for a person. */
-const char *els_machine_summary(enum els_machine m);
+ELS_API const char *els_machine_summary(enum els_machine m);
 /* Whether P (and so a scale schedule) means anything to the machine: not to is and es. */
-int els_machine_uses_p(enum els_machine m);
+ELS_API int els_machine_uses_p(enum els_machine m);
 /* Is P allowed for this machine on this shape? Odd, 1…ELS_MAX_P, and for els ≤ min(H,W). */
-int els_machine_check_p(enum els_machine m, struct els_shape shape, int p, struct els_error *err);
+ELS_API int els_machine_check_p(enum els_machine m, struct els_shape shape, int p, struct els_error *err);
+
+ELS_END_DECLS
 
 #endif

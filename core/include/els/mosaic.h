@@ -30,7 +30,10 @@
 #ifndef ELS_MOSAIC_H
 #define ELS_MOSAIC_H
 
+#include "els/api.h"
 #include "els/engine.h"
+
+ELS_BEGIN_DECLS
 
 enum { ELS_MAX_TOP = 64 };
 
@@ -57,16 +60,18 @@ struct els_mosaic {
  * Regions: 4-connected pixels whose heaviest candidates come from the same image at the same displacement (row − i,
  * column − j), which is taken modulo H and W where patches wrap around (es, and els with wrapped candidates).
  */
-int els_mosaic_new(struct els_mosaic **out, const struct els_evaluation *e, int top, struct els_pool *pool,
-                   const struct els_watch *watch, struct els_error *err);
+ELS_API int els_mosaic_new(struct els_mosaic **out, const struct els_evaluation *e, int top, struct els_pool *pool,
+                           const struct els_watch *watch, struct els_error *err);
 /* NULL is fine. Returns NULL. */
-struct els_mosaic *els_mosaic_free(struct els_mosaic *mosaic);
+ELS_API struct els_mosaic *els_mosaic_free(struct els_mosaic *mosaic);
 
 /* Candidate k < top of pixel (i,j). */
-const struct els_candidate *els_mosaic_at(const struct els_mosaic *mosaic, int i, int j, int k);
+ELS_API const struct els_candidate *els_mosaic_at(const struct els_mosaic *mosaic, int i, int j, int k);
 
 /* The memory that els_mosaic_new takes with so many threads, and what follows from a mosaic: consistency, the nearest
  * image. */
-size_t els_mosaic_memory(const struct els_evaluation *e, int top, int threads);
+ELS_API size_t els_mosaic_memory(const struct els_evaluation *e, int top, int threads);
+
+ELS_END_DECLS
 
 #endif

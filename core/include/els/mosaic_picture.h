@@ -16,8 +16,11 @@
 #ifndef ELS_MOSAIC_PICTURE_H
 #define ELS_MOSAIC_PICTURE_H
 
+#include "els/api.h"
 #include "els/mosaic.h"
 #include "els/picture.h"
+
+ELS_BEGIN_DECLS
 
 enum els_mosaic_map {
     ELS_MAP_REGION,
@@ -27,10 +30,12 @@ enum els_mosaic_map {
 };
 
 /* "region" …; NULL past the end. Parsing: 0, or ELS_ENOENT. */
-const char *els_mosaic_map_name(enum els_mosaic_map map);
-int els_mosaic_map_parse(const char *name, enum els_mosaic_map *out);
+ELS_API const char *els_mosaic_map_name(enum els_mosaic_map map);
+ELS_API int els_mosaic_map_parse(const char *name, enum els_mosaic_map *out);
 
 /* One pixel per pixel. ELS_ENOMEM, ELS_ELIMIT. */
-int els_mosaic_picture(struct els_picture *out, const struct els_mosaic *mosaic, enum els_mosaic_map map);
+ELS_API int els_mosaic_picture(struct els_picture *out, const struct els_mosaic *mosaic, enum els_mosaic_map map);
+
+ELS_END_DECLS
 
 #endif

@@ -16,6 +16,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "els/api.h"
+
+ELS_BEGIN_DECLS
+
 enum els_noise_kind {
     ELS_NOISE_TORCH,
     ELS_NOISE_NUMPY,
@@ -41,11 +45,13 @@ struct els_noise {
 };
 
 /* Any 64-bit seed. */
-void els_noise_init(struct els_noise *g, enum els_noise_kind kind, uint64_t seed);
+ELS_API void els_noise_init(struct els_noise *g, enum els_noise_kind kind, uint64_t seed);
 /* Writes n numbers: one call is one randn() of n elements. */
-void els_noise_randn(struct els_noise *g, float *out, size_t n);
+ELS_API void els_noise_randn(struct els_noise *g, float *out, size_t n);
 /* "torch" or "numpy" → kind; 0, or ELS_ENOENT. */
-int els_noise_parse(const char *name, enum els_noise_kind *out);
-const char *els_noise_name(enum els_noise_kind kind);
+ELS_API int els_noise_parse(const char *name, enum els_noise_kind *out);
+ELS_API const char *els_noise_name(enum els_noise_kind kind);
+
+ELS_END_DECLS
 
 #endif

@@ -14,13 +14,18 @@
 #ifndef ELS_NPY_H
 #define ELS_NPY_H
 
+#include "els/api.h"
 #include "els/mem.h"
 #include "els/tensor.h"
 
-int els_npy_parse(struct els_tensor *out, const void *bytes, size_t size, struct els_error *err);
+ELS_BEGIN_DECLS
+
+ELS_API int els_npy_parse(struct els_tensor *out, const void *bytes, size_t size, struct els_error *err);
 /* Appends a version 1.0 header (64-byte aligned) and the data. */
-int els_npy_write(struct els_buffer *out, const struct els_tensor *t);
+ELS_API int els_npy_write(struct els_buffer *out, const struct els_tensor *t);
 /* Appends the header alone, for data that is streamed after it. */
-int els_npy_write_header(struct els_buffer *out, enum els_dtype dtype, int ndim, const int64_t *dims);
+ELS_API int els_npy_write_header(struct els_buffer *out, enum els_dtype dtype, int ndim, const int64_t *dims);
+
+ELS_END_DECLS
 
 #endif

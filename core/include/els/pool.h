@@ -14,20 +14,26 @@
 
 #include <stddef.h>
 
+#include "els/api.h"
+
+ELS_BEGIN_DECLS
+
 enum { ELS_MAX_THREADS = 1024 };
 
 struct els_pool;
 
 /* threads 0: the cores this process may use. ELS_EINVAL outside 0…ELS_MAX_THREADS; ELS_ENOMEM. */
-int els_pool_new(struct els_pool **out, int threads);
+ELS_API int els_pool_new(struct els_pool **out, int threads);
 /* Joins the threads; NULL is fine. Returns NULL. */
-struct els_pool *els_pool_free(struct els_pool *pool);
+ELS_API struct els_pool *els_pool_free(struct els_pool *pool);
 /* Workers, the caller included; 1 for NULL. */
-int els_pool_threads(const struct els_pool *pool);
+ELS_API int els_pool_threads(const struct els_pool *pool);
 /* Workers that are in a loop now. Any thread. */
-int els_pool_busy(const struct els_pool *pool);
+ELS_API int els_pool_busy(const struct els_pool *pool);
 /* Runs item(arg, i, worker) for i in [0,n), and returns when all are done. A NULL pool runs them here. */
-void els_pool_run(struct els_pool *pool, size_t n, void (*item)(void *arg, size_t i, int worker),
-                  void *arg);
+ELS_API void els_pool_run(struct els_pool *pool, size_t n, void (*item)(void *arg, size_t i, int worker),
+                          void *arg);
+
+ELS_END_DECLS
 
 #endif

@@ -11,6 +11,10 @@
 #ifndef ELS_PROGRESS_H
 #define ELS_PROGRESS_H
 
+#include "els/api.h"
+
+ELS_BEGIN_DECLS
+
 /*
  * poll() is called from any worker thread, at least every 50 ms or so, with the share of the work that is done, 0…1;
  * non-zero stops it with ELS_ECANCELLED.
@@ -19,5 +23,7 @@ struct els_watch {
     int (*poll)(void *user, double done);
     void *user;
 };
+
+ELS_END_DECLS
 
 #endif

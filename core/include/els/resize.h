@@ -12,8 +12,14 @@
 
 #include <stdint.h>
 
+#include "els/api.h"
+
+ELS_BEGIN_DECLS
+
 /* in [in_h,in_w,channels] → out [out_h,out_w,channels], interleaved u8. 0 or ELS_ENOMEM. */
-int els_resize_bilinear(uint8_t *out, int out_h, int out_w, const uint8_t *in, int in_h, int in_w,
-                        int channels);
+ELS_API int els_resize_bilinear(uint8_t *out, int out_h, int out_w, const uint8_t *in, int in_h, int in_w,
+                                int channels);
+
+ELS_END_DECLS
 
 #endif

@@ -20,8 +20,11 @@
 #ifndef ELS_SAFETENSORS_H
 #define ELS_SAFETENSORS_H
 
+#include "els/api.h"
 #include "els/mem.h"
 #include "els/tensor.h"
+
+ELS_BEGIN_DECLS
 
 struct els_safetensors;
 
@@ -31,30 +34,32 @@ struct els_named_tensor {
 };
 
 /* *out views `bytes`, which must outlive it. On failure *out is untouched. */
-int els_safetensors_parse(struct els_safetensors **out, const void *bytes, size_t size,
-                          struct els_error *err);
+ELS_API int els_safetensors_parse(struct els_safetensors **out, const void *bytes, size_t size,
+                                  struct els_error *err);
 /* The most bytes that els_safetensors_parse will allocate for these; few for what it refuses. */
-size_t els_safetensors_memory(const void *bytes, size_t size);
+ELS_API size_t els_safetensors_memory(const void *bytes, size_t size);
 /* Frees; NULL is fine. Returns NULL. */
-struct els_safetensors *els_safetensors_free(struct els_safetensors *st);
+ELS_API struct els_safetensors *els_safetensors_free(struct els_safetensors *st);
 
-size_t els_safetensors_count(const struct els_safetensors *st);
+ELS_API size_t els_safetensors_count(const struct els_safetensors *st);
 /* Tensor i in file order, i < count. */
-const struct els_named_tensor *els_safetensors_at(const struct els_safetensors *st, size_t i);
-const struct els_tensor *els_safetensors_find(const struct els_safetensors *st, const char *name);
+ELS_API const struct els_named_tensor *els_safetensors_at(const struct els_safetensors *st, size_t i);
+ELS_API const struct els_tensor *els_safetensors_find(const struct els_safetensors *st, const char *name);
 /* The string under __metadata__, or NULL. */
-const char *els_safetensors_metadata(const struct els_safetensors *st, const char *key);
+ELS_API const char *els_safetensors_metadata(const struct els_safetensors *st, const char *key);
 
 /*
  * Appends the length and the JSON header (padded with spaces to a multiple of 8) for `n`
  * tensors whose data will follow back to back in the order given, and `num_metadata`
  * pairs of strings. The same input gives the same bytes.
  */
-int els_safetensors_write_header(struct els_buffer *out, const struct els_named_tensor *tensors,
-                                 size_t n, const char *const *keys, const char *const *values,
-                                 size_t num_metadata);
+ELS_API int els_safetensors_write_header(struct els_buffer *out, const struct els_named_tensor *tensors,
+                                         size_t n, const char *const *keys, const char *const *values,
+                                         size_t num_metadata);
 /* Header and data. */
-int els_safetensors_write(struct els_buffer *out, const struct els_named_tensor *tensors, size_t n,
-                          const char *const *keys, const char *const *values, size_t num_metadata);
+ELS_API int els_safetensors_write(struct els_buffer *out, const struct els_named_tensor *tensors, size_t n,
+                                  const char *const *keys, const char *const *values, size_t num_metadata);
+
+ELS_END_DECLS
 
 #endif

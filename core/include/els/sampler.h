@@ -27,11 +27,14 @@
 #ifndef ELS_SAMPLER_H
 #define ELS_SAMPLER_H
 
+#include "els/api.h"
 #include "els/bank.h"
 #include "els/engine.h"
 #include "els/noise.h"
 #include "els/scale.h"
 #include "els/schedule.h"
+
+ELS_BEGIN_DECLS
 
 enum els_start_step {
     ELS_START_PAPER,
@@ -71,7 +74,7 @@ struct els_sample_spec {
 };
 
 /* bbels, wrapped, 1 image, 20 steps, paper, ddim, cosine, torch, seed 0, no label; no bank, no scales. */
-void els_sample_spec_init(struct els_sample_spec *spec);
+ELS_API void els_sample_spec_init(struct els_sample_spec *spec);
 
 struct els_step_info {
     int step;  /* s, noisiest first */
@@ -83,24 +86,24 @@ struct els_step_info {
 struct els_sampler;
 
 /* Checks every field (ELS_EINVAL names it), copies what it needs and draws x_T. */
-int els_sampler_new(struct els_sampler **out, const struct els_sample_spec *spec,
-                    struct els_error *err);
+ELS_API int els_sampler_new(struct els_sampler **out, const struct els_sample_spec *spec,
+                            struct els_error *err);
 /* NULL is fine. Returns NULL. */
-struct els_sampler *els_sampler_free(struct els_sampler *s);
+ELS_API struct els_sampler *els_sampler_free(struct els_sampler *s);
 
 /* S: n−1 (paper) or n (full). */
-int els_sampler_num_steps(const struct els_sampler *s);
+ELS_API int els_sampler_num_steps(const struct els_sampler *s);
 /* The step that els_sampler_step will run next; S when all are done. */
-int els_sampler_next(const struct els_sampler *s);
+ELS_API int els_sampler_next(const struct els_sampler *s);
 /* About step 0 ≤ step < S. */
-struct els_step_info els_sampler_step_info(const struct els_sampler *s, int step);
+ELS_API struct els_step_info els_sampler_step_info(const struct els_sampler *s, int step);
 /* The evaluation that the next step will run, on all images: its x is els_sampler_x(). Valid until that step has run;
  * the sampler must not be at its end. For a mosaic of image k (mosaic.h): batch 1, x from image k on. */
-struct els_evaluation els_sampler_evaluation(const struct els_sampler *s);
+ELS_API struct els_evaluation els_sampler_evaluation(const struct els_sampler *s);
 /* Runs the next step for every image. After ELS_ECANCELLED or an error the sampler stands where it
  * stood before, and the step can be run again. */
-int els_sampler_step(struct els_sampler *s, struct els_pool *pool, const struct els_watch *watch,
-                     struct els_error *err);
+ELS_API int els_sampler_step(struct els_sampler *s, struct els_pool *pool, const struct els_watch *watch,
+                             struct els_error *err);
 
 /*
  * Several samplers' next steps in one pass over the bank, which takes less time than one after the other:
@@ -112,22 +115,25 @@ int els_sampler_step(struct els_sampler *s, struct els_pool *pool, const struct 
 
 /* Non-zero when both stand before the same step: bank, selection, machine, P, noise level, tolerance, entropy or not.
  * Never at the end of one. Seeds, numbers of images and the kind of sampler may differ. */
-int els_samplers_alike(const struct els_sampler *a, const struct els_sampler *b);
+ELS_API int els_samplers_alike(const struct els_sampler *a, const struct els_sampler *b);
 /* Runs the next step of `count` ≥ 1 different samplers, each alike to the first. Every one gets the bytes that it would
  * get by itself. After an error (as of els_sampler_step) none has moved; an error about x may be about any of them. */
-int els_samplers_step(struct els_sampler *const *s, int count, struct els_pool *pool, const struct els_watch *watch,
-                      struct els_error *err);
+ELS_API int els_samplers_step(struct els_sampler *const *s, int count, struct els_pool *pool,
+                                      const struct els_watch *watch,
+                              struct els_error *err);
 
 /* x_t now: the initial noise before the first step, the images after the last. [N,C,H,W] in
  * float32, owned by the sampler, changed by els_sampler_step. */
-const float *els_sampler_x(const struct els_sampler *s);
+ELS_API const float *els_sampler_x(const struct els_sampler *s);
 /* x̂0 of the step that ran last; [N,C,H,W]. */
-const float *els_sampler_x0(const struct els_sampler *s);
+ELS_API const float *els_sampler_x0(const struct els_sampler *s);
 /* [N,H,W] entropy in nats of the step that ran last; NULL unless the spec asked for it. */
-const float *els_sampler_entropy(const struct els_sampler *s);
+ELS_API const float *els_sampler_entropy(const struct els_sampler *s);
 /* The largest certified error of any step so far; 0 when exact. */
-double els_sampler_certified_error(const struct els_sampler *s);
+ELS_API double els_sampler_certified_error(const struct els_sampler *s);
 /* Candidates come from this many images. */
-int64_t els_sampler_num_bank_images(const struct els_sampler *s);
+ELS_API int64_t els_sampler_num_bank_images(const struct els_sampler *s);
+
+ELS_END_DECLS
 
 #endif

@@ -12,7 +12,10 @@
 #ifndef ELS_SCALE_H
 #define ELS_SCALE_H
 
+#include "els/api.h"
 #include "els/error.h"
+
+ELS_BEGIN_DECLS
 
 enum { ELS_MAX_SCALES = 10000, ELS_MAX_P = 2047, ELS_PRESET_LENGTH = 20 };
 
@@ -24,24 +27,26 @@ struct els_scales {
 };
 
 /* Copies; t may be in any order (sorted here); duplicates, even p, ranges: ELS_EINVAL. */
-int els_scales_from_pairs(struct els_scales *out, int n, const double *t, const int *p,
-                          struct els_error *err);
+ELS_API int els_scales_from_pairs(struct els_scales *out, int n, const double *t, const int *p,
+                                  struct els_error *err);
 /* Entry i at t = i/n. */
-int els_scales_from_list(struct els_scales *out, int n, const int *p, struct els_error *err);
+ELS_API int els_scales_from_list(struct els_scales *out, int n, const int *p, struct els_error *err);
 /* The same P at every t (n = 1). */
-int els_scales_constant(struct els_scales *out, int p, struct els_error *err);
+ELS_API int els_scales_constant(struct els_scales *out, int p, struct els_error *err);
 /* A preset's name, one odd integer, a comma-separated list, or JSON: [3,5,…] or {"t":[…],"p":[…]}
  * (what a bank's own scales may be). ELS_ENOENT lists the presets. */
-int els_scales_parse(struct els_scales *out, const char *text, struct els_error *err);
-int els_scales_copy(struct els_scales *out, const struct els_scales *from);
-int els_scales_at(const struct els_scales *s, double t);
-void els_scales_deinit(struct els_scales *s);
+ELS_API int els_scales_parse(struct els_scales *out, const char *text, struct els_error *err);
+ELS_API int els_scales_copy(struct els_scales *out, const struct els_scales *from);
+ELS_API int els_scales_at(const struct els_scales *s, double t);
+ELS_API void els_scales_deinit(struct els_scales *s);
 
 /* The ten published calibrations. */
-int els_scales_num_presets(void);
+ELS_API int els_scales_num_presets(void);
 /* NULL past the end. */
-const char *els_scales_preset_name(int i);
+ELS_API const char *els_scales_preset_name(int i);
 /* The ELS_PRESET_LENGTH entries of preset i; NULL past the end. */
-const int *els_scales_preset(int i);
+ELS_API const int *els_scales_preset(int i);
+
+ELS_END_DECLS
 
 #endif

@@ -24,9 +24,12 @@
 #ifndef ELS_SCALE_AUTO_H
 #define ELS_SCALE_AUTO_H
 
+#include "els/api.h"
 #include "els/engine.h"
 #include "els/scale.h"
 #include "els/schedule.h"
+
+ELS_BEGIN_DECLS
 
 enum {
     ELS_AUTO_HELD = 8,      /* images held out, or a quarter of the bank where that is less (1 at least) */
@@ -47,13 +50,15 @@ struct els_scales_auto_spec {
 };
 
 /* bbels, wrapped, every image, cosine; all else 0. */
-void els_scales_auto_spec_init(struct els_scales_auto_spec *spec);
+ELS_API void els_scales_auto_spec_init(struct els_scales_auto_spec *spec);
 
 /*
  * Free *out with els_scales_deinit; on failure it is untouched. ELS_EINVAL names the field ("scales" when the bank or the
  * machine allows no choice); ELS_ENOMEM; ELS_ECANCELLED. The same scales for any number of threads.
  */
-int els_scales_auto(struct els_scales *out, const struct els_scales_auto_spec *spec, struct els_pool *pool,
-                    const struct els_watch *watch, struct els_error *err);
+ELS_API int els_scales_auto(struct els_scales *out, const struct els_scales_auto_spec *spec, struct els_pool *pool,
+                            const struct els_watch *watch, struct els_error *err);
+
+ELS_END_DECLS
 
 #endif

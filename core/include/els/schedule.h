@@ -15,6 +15,10 @@
 #ifndef ELS_SCHEDULE_H
 #define ELS_SCHEDULE_H
 
+#include "els/api.h"
+
+ELS_BEGIN_DECLS
+
 enum els_schedule {
     ELS_COSINE,
     ELS_COSINE_NICHOL,
@@ -24,11 +28,13 @@ enum els_schedule {
     ELS_SCHEDULE_COUNT,
 };
 
-double els_schedule_beta(enum els_schedule s, double t);
-double els_schedule_alpha_bar(enum els_schedule s, double t);
+ELS_API double els_schedule_beta(enum els_schedule s, double t);
+ELS_API double els_schedule_alpha_bar(enum els_schedule s, double t);
 /* "cosine" …; NULL past the end. */
-const char *els_schedule_name(enum els_schedule s);
+ELS_API const char *els_schedule_name(enum els_schedule s);
 /* 0, or ELS_ENOENT. */
-int els_schedule_parse(const char *name, enum els_schedule *out);
+ELS_API int els_schedule_parse(const char *name, enum els_schedule *out);
+
+ELS_END_DECLS
 
 #endif

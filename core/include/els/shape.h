@@ -9,6 +9,10 @@
 
 #include <stddef.h>
 
+#include "els/api.h"
+
+ELS_BEGIN_DECLS
+
 enum {
     ELS_MAX_CHANNELS = 4,
     ELS_MAX_SIDE = 512, /* of an image, in pixels */
@@ -24,5 +28,7 @@ static inline size_t els_shape_values(struct els_shape s)
 {
     return (size_t)s.c * (size_t)s.h * (size_t)s.w;
 }
+
+ELS_END_DECLS
 
 #endif

@@ -18,15 +18,20 @@
 #ifndef ELS_SYNTH_H
 #define ELS_SYNTH_H
 
+#include "els/api.h"
 #include "els/bank.h"
 
-int els_synth_count(void);
-const char *els_synth_name(int i);
+ELS_BEGIN_DECLS
+
+ELS_API int els_synth_count(void);
+ELS_API const char *els_synth_name(int i);
 /* One line for a person. */
-const char *els_synth_summary(int i);
+ELS_API const char *els_synth_summary(int i);
 /* ELS_ENOENT with the list of names when there is none of that name. */
-int els_synth_bank(struct els_bank **out, const char *name, struct els_error *err);
+ELS_API int els_synth_bank(struct els_bank **out, const char *name, struct els_error *err);
 /* "two-tone" at another size, for the theorem's tests: N=2, C=1. */
-int els_synth_two_tone(struct els_bank **out, int h, int w, struct els_error *err);
+ELS_API int els_synth_two_tone(struct els_bank **out, int h, int w, struct els_error *err);
+
+ELS_END_DECLS
 
 #endif
