@@ -10,5 +10,5 @@ before(start);
 after(stop);
 
 const parts = process.argv.slice(2);
-for (const part of parts.length ? parts : ["make", "watch", "explain", "compare", "use", "tour", "errors", "key"])
+for (const part of parts.length ? parts : ["make", "watch", "explain", "compare", "use", "tour", "errors", "key", "follow"])
   await import(`./test_${part}.js`);

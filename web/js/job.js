@@ -100,6 +100,10 @@ export function follow(id, on) {
       on[name](JSON.parse(data));
     if (name === "state") {
       const job = JSON.parse(data);
+      if (job.params === null) { /* too long for an event */
+        look(false);
+        return;
+      }
       on.state(job);
       if (job.status === "queued")
         again(QUEUE_POLL_MS, () => look(false));
