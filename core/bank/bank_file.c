@@ -24,9 +24,6 @@ static const size_t MAX_FILE = (size_t)1 << 36;
 
 enum {
     PIECE = 16 << 20,             /* moved between two looks at `stop` */
-    JSON_PER_BYTE = 48,           /* memory of a parsed header per byte of it: "a":{}, makes an object … */
-    MAX_JSON = 128 << 20,         /* … but safetensors.c bounds the values */
-    MAX_HEADER = 16 << 20,        /* as safetensors.c has it */
     BUILT_IN_MEMORY = 16 << 20,   /* of a bank that is drawn, not read, the copy of els_bank_new included */
     CLASS_BYTES = 48,             /* a class without a name of its own: number, pointer, count */
 };
@@ -107,11 +104,17 @@ static int find_classes(struct found *f, struct els_error *err)
 {
     const struct els_json_limits limits = {.depth = 1, .values = ELS_MAX_CLASSES + 1, .string = ELS_JSON_MAX_STRING};
     const char *text = els_safetensors_metadata(f->st, "classes");
+    struct els_json_size measured;
     size_t n;
     int r;
 
     if (!text)
         return 0;
+    r = els_json_measure(&measured, text, strlen(text), &limits, "classes", err);
+    if (r == 0)
+        r = need(f, els_json_memory(&measured) + ELS_MAX_CLASSES * sizeof(*f->class_names), err);
+    if (r < 0)
+        return r;
     r = els_json_parse(&f->classes, text, strlen(text), &limits, "classes", err);
     if (r < 0)
         return r;
@@ -165,20 +168,6 @@ int els_bank_parse(struct els_bank **out, const void *bytes, size_t size, const 
         r = els_bank_new(out, &f.parts, err);
     found_deinit(&f);
     return r;
-}
-
-/* What the header will take as JSON at most. Its length is the file's word, and is checked later. */
-static uint64_t header_memory(int fd)
-{
-    uint8_t b[8];
-    uint64_t header = 0;
-
-    if (pread(fd, b, sizeof(b), 0) == (ssize_t)sizeof(b))
-        for (int i = 0; i < 8; i++)
-            header |= (uint64_t)b[i] << 8 * i;
-    if (header > MAX_HEADER)
-        return 0; /* it will be refused unread */
-    return header * JSON_PER_BYTE < MAX_JSON ? header * JSON_PER_BYTE : MAX_JSON;
 }
 
 static int check_file(int fd, const char *path, struct stat *st, struct els_error *err)
@@ -248,12 +237,14 @@ int els_bank_read(struct els_bank **out, int fd, const char *path, const struct 
     int r = check_file(fd, path, &st, err);
 
     if (r == 0)
-        r = need(&f, (uint64_t)st.st_size + header_memory(fd), err);
+        r = need(&f, (uint64_t)st.st_size, err);
     if (r == 0)
         r = els_region_read_fd(&region, fd, (size_t)st.st_size, path, how ? how->stop : NULL,
                                how ? how->user : NULL, err);
     if (r == 0)
         r = check_unchanged(fd, path, &st, err);
+    if (r == 0)
+        r = need(&f, els_safetensors_memory(region.data, region.size), err);
     if (r == 0)
         r = build(out, &region, path, &f, err);
     found_deinit(&f);
