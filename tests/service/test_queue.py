@@ -2,6 +2,7 @@
 from concurrent.futures import ThreadPoolExecutor
 import collections
 import math
+import os
 import random
 import re
 import threading
@@ -18,6 +19,7 @@ from test_metrics import metrics
 # All alike, so that none is small enough to overtake another; an hour of work, so that none ends by itself, in short
 # steps, because a small one waits for the end of a step.
 LARGE = ENDLESS | {"num_images": 1, "max_samples": None}
+LONG = bool(os.environ.get("ELS_LONG"))
 STARTED = re.compile(r" job_started id=(\w+)")
 
 
@@ -98,8 +100,8 @@ def test_a_small_job_is_not_stuck_behind_large_ones(start):
 def test_steps_of_jobs_interleave(start):
     """Two that run beside each other share the time: neither waits for the other's end."""
     elsd = start("--threads", 1)
-    large = running(elsd, LARGE)
-    medium = running(elsd, LARGE | {"max_samples": 600})
+    large = running(elsd, LARGE | {"max_samples": 3000})
+    medium = running(elsd, LARGE | {"max_samples": 150})
     for _ in range(3):
         seen = step(elsd, large), step(elsd, medium)
         wait_until("both to go on", lambda: step(elsd, large) > seen[0] and step(elsd, medium) > seen[1])
@@ -206,8 +208,8 @@ def test_cancelled_at_any_moment(start, beside):
     elsd.finished(submit(elsd, fields))
     took = time.monotonic() - began
     # One that has waited beside a large one for a second is begun.
-    moments = (0.8, 0.8 + took) if beside else (0, 3 * took)
-    choose, enough, count = random.Random(6), 12 if beside else 60, 0
+    moments = (0.3, 1.3 + took) if beside else (0, 3 * took)
+    choose, enough, count = random.Random(6), (12 if beside else 60) if LONG else 4 if beside else 16, 0
     said = collections.Counter()
     # It goes on until the moments were not all alike.
     while count < enough or ({code for code, _ in said} != {200, 202} and count < 20 * enough):

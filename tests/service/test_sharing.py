@@ -11,7 +11,7 @@ from test_jobs import cancel
 from test_metrics import metrics
 from test_queue import LARGE, running, status, step, submit
 
-MEMBER = QUICK | {"max_samples": 200, "outputs": ["image", "x0", "xt", "entropy"]}
+MEMBER = QUICK | {"max_samples": 40, "outputs": ["image", "x0", "xt", "entropy"]}
 STEPS = MEMBER["num_inference_steps"] - 1
 
 
@@ -131,7 +131,7 @@ def test_one_after_the_other(start):
 
 
 @pytest.mark.parametrize("fields", [
-    {"max_samples": 100}, {"label": 3}, {"scales": 5}, {"num_inference_steps": 5}, {"machine": "els"},
+    {"max_samples": 30}, {"label": 3}, {"scales": 5}, {"num_inference_steps": 5}, {"machine": "els"},
     {"noise_schedule": "linear"}, {"tolerance": 0.01}, {"exclude": {"images": [0]}}, {"bank": "shapes"},
     {"outputs": ["image"]}], ids=lambda fields: next(iter(fields)))
 def test_nobody_is_overtaken_for_the_sake_of_sharing(start, fields):
@@ -145,7 +145,7 @@ def test_nobody_is_overtaken_for_the_sake_of_sharing(start, fields):
 def test_mosaics_of_every_step_are_not_shared_and_the_last_is_taken_alone(start):
     elsd = start()
     for outputs, passes in ((["mosaic"], 0), (["final_mosaic"], STEPS - 1)):
-        bodies = [MEMBER | {"outputs": outputs, "seed": seed} for seed in (3, 4)]
+        bodies = [MEMBER | {"outputs": outputs, "seed": seed, "max_samples": 10} for seed in (3, 4)]
         before = shared(elsd)
         together = [tensors(elsd, elsd.finished(job)) for job in line_up(elsd, bodies)]
         assert shared(elsd) - before == passes
@@ -154,7 +154,7 @@ def test_mosaics_of_every_step_are_not_shared_and_the_last_is_taken_alone(start)
 
 def test_one_of_them_may_be_cancelled(start):
     elsd = start("--threads", 1, "--images-per-pass", 3)
-    jobs = line_up(elsd, [LARGE | {"seed": seed} for seed in range(3)])
+    jobs = line_up(elsd, [LARGE | {"seed": seed, "max_samples": 1000} for seed in range(3)])
     wait_until("all to run", lambda: {status(elsd, job) for job in jobs} == {"running"})
     wait_until("a step", lambda: step(elsd, jobs[2]) > 0)
     for gone, left in ((jobs[1], [jobs[0], jobs[2]]), (jobs[0], [jobs[2]])):
@@ -250,7 +250,7 @@ def test_each_has_its_own_time(start):
         for job in jobs:
             assert 0.95 * seconds <= seconds_of(elsd, job), "not sooner than they may"
         steps = [job["progress"]["step"] for job in done]
-        if steps[1] >= 4:
+        if steps[1] >= 4 and steps[0] > steps[1] + 2:
             break
     assert shared(elsd) > 0
     assert steps[0] > steps[1] + 2, steps
