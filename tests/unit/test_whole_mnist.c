@@ -91,6 +91,8 @@ static double by_definition(const struct question *q, const float *x)
             for (int l = l0; l < l1; l++) {
                 double logit = -distance(q, a, x, y, k, l) / (2 * beta), w;
 
+                if (logit < m - 50)
+                    continue; /* 50 million of them are less than 1e-14 of the sum */
                 if (logit > m) {
                     s *= exp(m - logit);
                     v *= exp(m - logit);
@@ -104,11 +106,11 @@ static double by_definition(const struct question *q, const float *x)
     return v / s;
 }
 
-static double by_engine(const struct question *q, const float *x, struct els_pool *pool)
+/* All pixels. */
+static void by_engine(const struct question *q, const float *x, struct els_pool *pool, float *x0)
 {
     const struct els_bank_info *info = els_bank_info(mnist);
     _cleanup_(els_freep) int64_t *images = els_alloc_array((size_t)info->num_images, sizeof(*images));
-    float x0[PIXELS];
     struct els_evaluation e = {
         .bank = mnist,
         .images = images,
@@ -126,22 +128,24 @@ static double by_engine(const struct question *q, const float *x, struct els_poo
     for (int64_t n = 0; n < info->num_images; n++)
         images[n] = n;
     ck_assert_int_eq(els_evaluate(&e, pool, NULL, &(struct els_answer){.x0 = x0}, NULL), 0);
-    return (double)x0[q->i * SIDE + q->j];
 }
 
 START_TEST(test_sixty_thousand_images_lose_nothing)
 {
     struct els_pool *pool = NULL;
+    float x[PIXELS], x0[PIXELS];
     double worst = 0;
 
     ck_assert_int_eq(els_pool_new(&pool, 0), 0);
     for (int n = 0; n < QUESTIONS; n++) {
         const struct question *q = &questions[n];
-        float x[PIXELS];
         double gap;
 
-        noisy(q->t, x);
-        gap = fabs(by_engine(q, x, pool) - by_definition(q, x));
+        if (n == 0 || q->t != q[-1].t || q->p != q[-1].p) {
+            noisy(q->t, x);
+            by_engine(q, x, pool, x0);
+        }
+        gap = fabs((double)x0[q->i * SIDE + q->j] - by_definition(q, x));
         printf("t=%g, P=%d, pixel (%d,%d): within %.2g of float64\n", q->t, q->p, q->i, q->j, gap);
         worst = fmax(worst, gap);
         ck_assert_msg(gap <= 1e-4, "t=%g, P=%d, pixel (%d,%d) differs by %g", q->t, q->p, q->i,
