@@ -232,7 +232,7 @@ struct els_calibration *els_calibration_free(struct els_calibration *c)
 
 /* Progress of one of several evaluations that make a step. */
 struct part {
-    const struct els_watch *watch;
+    const struct els_progress *progress;
     double from, share;
 };
 
@@ -240,7 +240,7 @@ static int poll_part(void *user, double done)
 {
     const struct part *p = user;
 
-    return p->watch->poll(p->watch->user, p->from + p->share * done);
+    return p->progress->poll(p->progress->user, p->from + p->share * done);
 }
 
 /* The network's ε at a time, value i of a seed. */
@@ -274,7 +274,7 @@ static void measure(struct els_calibration *c, int64_t seed, int time, int k, co
 
 /* Seeds first … first+count−1 at the time of the next step. */
 static int evaluate(struct els_calibration *c, int64_t first, int64_t count, struct els_pool *pool,
-                    const struct els_watch *watch, struct els_error *err)
+                    const struct els_progress *progress, struct els_error *err)
 {
     int time = c->next, r;
     struct els_evaluation e = {
@@ -297,10 +297,10 @@ static int evaluate(struct els_calibration *c, int64_t first, int64_t count, str
                c->spec.xt +
                    ((size_t)(first + i) * (size_t)c->spec.num_t + (size_t)time) * c->values,
                c->values * sizeof(*c->x));
-    r = els_evaluate(&e, pool, watch, &(struct els_answer){.x0 = c->answer}, err);
+    r = els_evaluate(&e, pool, progress, &(struct els_answer){.x0 = c->answer}, err);
     for (int k = 0; r == 0 && k < c->spec.num_p; k++)
         for (int64_t i = 0; r == 0 && i < count; i++) {
-            if (watch && watch->poll(watch->user, 1))
+            if (progress && progress->poll(progress->user, 1))
                 return els_fail(err, ELS_ECANCELLED, NULL, "The calibration was stopped.");
             measure(c, first + i, time, k, c->answer + (size_t)(k * count + i) * c->values);
         }
@@ -308,7 +308,7 @@ static int evaluate(struct els_calibration *c, int64_t first, int64_t count, str
 }
 
 int els_calibration_step(struct els_calibration *c, struct els_pool *pool,
-                         const struct els_watch *watch, struct els_error *err)
+                         const struct els_progress *progress, struct els_error *err)
 {
     int64_t seeds = c->spec.num_seeds;
     int r = 0;
@@ -317,10 +317,10 @@ int els_calibration_step(struct els_calibration *c, struct els_pool *pool,
         return els_fail(err, ELS_EINVAL, NULL, "All %d times are done.", c->spec.num_t);
     for (int64_t first = 0; r == 0 && first < seeds; first += c->at_once) {
         int64_t count = seeds - first < c->at_once ? seeds - first : c->at_once;
-        struct part part = {watch, (double)first / (double)seeds, (double)count / (double)seeds};
-        struct els_watch over = {poll_part, &part};
+        struct part part = {progress, (double)first / (double)seeds, (double)count / (double)seeds};
+        struct els_progress over = {poll_part, &part};
 
-        r = evaluate(c, first, count, pool, watch ? &over : NULL, err);
+        r = evaluate(c, first, count, pool, progress ? &over : NULL, err);
     }
     if (r == 0)
         c->next++;

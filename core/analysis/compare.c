@@ -96,12 +96,12 @@ struct resamples {
 };
 
 /* `done` is not told: it is a matter of seconds. */
-static int is_to_stop(const struct els_watch *watch)
+static int is_to_stop(const struct els_progress *progress)
 {
-    return watch && watch->poll(watch->user, 0);
+    return progress && progress->poll(progress->user, 0);
 }
 
-static int resample(struct resamples *r, int32_t *count, const struct els_watch *watch)
+static int resample(struct resamples *r, int32_t *count, const struct els_progress *progress)
 {
     uint64_t state = 1;
 
@@ -109,7 +109,7 @@ static int resample(struct resamples *r, int32_t *count, const struct els_watch 
         size_t seen = 0;
         int32_t rank = 0;
 
-        if (b % RESAMPLES_PER_POLL == 0 && is_to_stop(watch))
+        if (b % RESAMPLES_PER_POLL == 0 && is_to_stop(progress))
             return ELS_ECANCELLED;
         memset(count, 0, r->n * sizeof(*count));
         for (size_t i = 0; i < r->n; i++)
@@ -124,7 +124,7 @@ static int resample(struct resamples *r, int32_t *count, const struct els_watch 
     return 0;
 }
 
-static int make_resamples(struct resamples *r, size_t n, const struct els_watch *watch)
+static int make_resamples(struct resamples *r, size_t n, const struct els_progress *progress)
 {
     _cleanup_(els_freep) int32_t *count = els_alloc_array(n, sizeof(*count));
 
@@ -137,7 +137,7 @@ static int make_resamples(struct resamples *r, size_t n, const struct els_watch 
     };
     if (!count || !r->low || !r->high || !r->sorted || !r->median)
         return ELS_ENOMEM;
-    return resample(r, count, watch);
+    return resample(r, count, progress);
 }
 
 static void free_resamples(struct resamples *r)
@@ -200,7 +200,7 @@ static int check(const float *x, size_t values, int64_t n, const char *field, st
 }
 
 static int fill(struct els_comparison *c, const float *network, const float *machine,
-                const float *ideal, size_t values, const struct els_watch *watch)
+                const float *ideal, size_t values, const struct els_progress *progress)
 {
     struct resamples r = {0};
     size_t n = (size_t)c->n, beaten = 0;
@@ -208,9 +208,9 @@ static int fill(struct els_comparison *c, const float *network, const float *mac
 
     c->machine = els_alloc_array(n, sizeof(*c->machine));
     c->is = ideal ? els_alloc_array(n, sizeof(*c->is)) : NULL;
-    status = c->machine && (c->is || !ideal) ? make_resamples(&r, n, watch) : ELS_ENOMEM;
+    status = c->machine && (c->is || !ideal) ? make_resamples(&r, n, progress) : ELS_ENOMEM;
     for (size_t i = 0; i < n && status == 0; i++) {
-        if (is_to_stop(watch)) {
+        if (is_to_stop(progress)) {
             status = ELS_ECANCELLED;
             break;
         }
@@ -231,7 +231,7 @@ static int fill(struct els_comparison *c, const float *network, const float *mac
 }
 
 int els_compare(struct els_comparison *out, const float *network, const float *machine,
-                const float *ideal, int64_t n, struct els_shape shape, const struct els_watch *watch,
+                const float *ideal, int64_t n, struct els_shape shape, const struct els_progress *progress,
                 struct els_error *err)
 {
     size_t values = els_shape_values(shape);
@@ -249,7 +249,7 @@ int els_compare(struct els_comparison *out, const float *network, const float *m
         r = check(ideal, values, n, "is", err);
     if (r < 0)
         return r;
-    r = fill(&c, network, machine, ideal, values, watch);
+    r = fill(&c, network, machine, ideal, values, progress);
     if (r < 0) {
         els_comparison_deinit(&c);
         return els_fail(err, r, NULL, "The comparison failed: %s.", els_status_text(r));

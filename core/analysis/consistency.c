@@ -71,7 +71,7 @@ static int count_consistent(double *share, const struct els_evaluation *last,
 }
 
 int els_local_consistency(double *share, const struct els_evaluation *last, const float *image,
-                          struct els_pool *pool, const struct els_watch *watch,
+                          struct els_pool *pool, const struct els_progress *progress,
                           struct els_error *err)
 {
     struct els_scan scan = {0};
@@ -90,7 +90,7 @@ int els_local_consistency(double *share, const struct els_evaluation *last, cons
 
     if (r < 0)
         return r;
-    r = els_scan_run(&scan, &q, pool, watch);
+    r = els_scan_run(&scan, &q, pool, progress);
     if (r == 0)
         r = count_consistent(share, last, &scan, image);
     els_scan_deinit(&scan);
@@ -100,7 +100,7 @@ int els_local_consistency(double *share, const struct els_evaluation *last, cons
 
 int els_nearest_image(struct els_nearest *out, const struct els_bank *bank, const int64_t *images,
                       int64_t num_images, const float *x, struct els_pool *pool,
-                      const struct els_watch *watch, struct els_error *err)
+                      const struct els_progress *progress, struct els_error *err)
 {
     struct els_evaluation e = {
         .bank = bank, .images = images, .num_images = num_images, .machine = ELS_MACHINE_ES};
@@ -116,7 +116,7 @@ int els_nearest_image(struct els_nearest *out, const struct els_bank *bank, cons
 
     if (r < 0)
         return r;
-    r = els_scan_run(&scan, &q, pool, watch);
+    r = els_scan_run(&scan, &q, pool, progress);
     if (r < 0)
         return els_fail(err, r, NULL, "The search for the nearest image failed: %s.",
                         els_status_text(r));

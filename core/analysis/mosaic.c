@@ -140,7 +140,7 @@ static int wraps_sources(const struct els_evaluation *e)
 }
 
 static int make(struct els_mosaic *m, const struct els_evaluation *e, struct els_pool *pool,
-                const struct els_watch *watch)
+                const struct els_progress *progress)
 {
     size_t pixels = (size_t)m->height * (size_t)m->width;
     struct els_scan scan = {0};
@@ -164,7 +164,7 @@ static int make(struct els_mosaic *m, const struct els_evaluation *e, struct els
     m->region = els_alloc_array(pixels, sizeof(*m->region));
     if (!m->candidate || !m->entropy || !m->region)
         return ELS_ENOMEM;
-    r = els_scan_run(&scan, &q, pool, watch);
+    r = els_scan_run(&scan, &q, pool, progress);
     if (r < 0)
         return r;
     take_candidates(m, e, &scan);
@@ -173,7 +173,7 @@ static int make(struct els_mosaic *m, const struct els_evaluation *e, struct els
 }
 
 int els_mosaic_new(struct els_mosaic **out, const struct els_evaluation *evaluation, int top,
-                   struct els_pool *pool, const struct els_watch *watch, struct els_error *err)
+                   struct els_pool *pool, const struct els_progress *progress, struct els_error *err)
 {
     struct els_shape shape = els_bank_info(evaluation->bank)->shape;
     struct els_mosaic *m = NULL;
@@ -184,7 +184,7 @@ int els_mosaic_new(struct els_mosaic **out, const struct els_evaluation *evaluat
     m = els_alloc_array(1, sizeof(*m));
     if (m)
         *m = (struct els_mosaic){.height = shape.h, .width = shape.w, .top = top};
-    r = m ? make(m, evaluation, pool, watch) : ELS_ENOMEM;
+    r = m ? make(m, evaluation, pool, progress) : ELS_ENOMEM;
     if (r < 0) {
         els_mosaic_free(m);
         return els_fail(err, r, NULL, "The mosaic failed: %s.", els_status_text(r));

@@ -86,7 +86,7 @@ static void move(struct els_sampler *s, double certified_error)
     s->next++;
 }
 
-int els_sampler_step(struct els_sampler *s, struct els_pool *pool, const struct els_watch *watch,
+int els_sampler_step(struct els_sampler *s, struct els_pool *pool, const struct els_progress *progress,
                      struct els_error *err)
 {
     struct els_evaluation e;
@@ -96,7 +96,7 @@ int els_sampler_step(struct els_sampler *s, struct els_pool *pool, const struct 
     if (s->next >= s->num_steps)
         return els_fail(err, ELS_EINVAL, NULL, "All %d steps have run.", s->num_steps);
     e = els_sampler_evaluation(s);
-    r = els_evaluate(&e, pool, watch, &answer, err);
+    r = els_evaluate(&e, pool, progress, &answer, err);
     if (r == 0)
         move(s, answer.certified_error);
     return r;
@@ -152,7 +152,7 @@ static void deal_out(const struct row *row, struct els_sampler *const *s, int co
     }
 }
 
-int els_samplers_step(struct els_sampler *const *s, int count, struct els_pool *pool, const struct els_watch *watch,
+int els_samplers_step(struct els_sampler *const *s, int count, struct els_pool *pool, const struct els_progress *progress,
                       struct els_error *err)
 {
     struct row row = {0};
@@ -161,7 +161,7 @@ int els_samplers_step(struct els_sampler *const *s, int count, struct els_pool *
     int r;
 
     if (count == 1)
-        return els_sampler_step(s[0], pool, watch, err);
+        return els_sampler_step(s[0], pool, progress, err);
     r = make_row(&row, s, count);
     if (r < 0) {
         els_fail(err, r, NULL, "%d samplers could not step together: %s.", count, els_status_text(r));
@@ -170,7 +170,7 @@ int els_samplers_step(struct els_sampler *const *s, int count, struct els_pool *
         e.batch = row.batch;
         e.x = row.x;
         answer = (struct els_answer){.x0 = row.x0, .entropy = row.entropy};
-        r = els_evaluate(&e, pool, watch, &answer, err);
+        r = els_evaluate(&e, pool, progress, &answer, err);
     }
     if (r == 0)
         deal_out(&row, s, count);

@@ -26,7 +26,7 @@ struct search {
     int p[ELS_MAX_P_COUNT], num_p; /* ascending */
     double error[ELS_MAX_P_COUNT]; /* at the present time; < 0: not tried */
     double alpha_bar, beta;        /* of the present time */
-    const struct els_watch *watch;
+    const struct els_progress *progress;
     int time, num_t;
 };
 
@@ -164,7 +164,7 @@ static int poll_time(void *user, double done)
 {
     const struct search *s = user;
 
-    return s->watch->poll(s->watch->user, ((double)s->time + done) / s->num_t);
+    return s->progress->poll(s->progress->user, ((double)s->time + done) / s->num_t);
 }
 
 /* Fills s->error of the scales from `first` to `last` that it lacks. */
@@ -172,7 +172,7 @@ static int try_scales(struct search *s, int first, int last, struct els_pool *po
                       struct els_error *err)
 {
     size_t n = (size_t)s->held * s->values;
-    struct els_watch watch = {poll_time, s};
+    struct els_progress progress = {poll_time, s};
     struct els_evaluation e = {
         .bank = s->spec->bank,
         .images = s->rest,
@@ -194,7 +194,7 @@ static int try_scales(struct search *s, int first, int last, struct els_pool *po
         return 0;
     e.num_p = last - first + 1;
     e.p = s->p + first;
-    r = els_evaluate(&e, pool, s->watch ? &watch : NULL, &(struct els_answer){.x0 = s->answer},
+    r = els_evaluate(&e, pool, s->progress ? &progress : NULL, &(struct els_answer){.x0 = s->answer},
                      err);
     for (int k = first; r == 0 && k <= last; k++) {
         const float *x0 = s->answer + (size_t)(k - first) * n;
@@ -255,9 +255,9 @@ static int search(struct els_scales *out, struct search *s, struct els_pool *poo
 }
 
 int els_scales_auto(struct els_scales *out, const struct els_scales_auto_spec *spec,
-                    struct els_pool *pool, const struct els_watch *watch, struct els_error *err)
+                    struct els_pool *pool, const struct els_progress *progress, struct els_error *err)
 {
-    struct search s = {.spec = spec, .watch = watch};
+    struct search s = {.spec = spec, .progress = progress};
     int r;
 
     if (!spec->bank)

@@ -292,7 +292,7 @@ int els_bank_open_with(struct els_bank **out, const char *file_or_builtin, const
     return r;
 }
 
-/* The class names as a JSON array; free(). NULL when memory is out. */
+/* The class names as a JSON array; free(). NULL when out of memory. */
 static char *classes_text(const struct els_bank_info *info)
 {
     json_t *array = json_array();

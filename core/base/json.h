@@ -53,7 +53,7 @@ size_t els_json_memory(const struct els_json_size *size);
  */
 int els_json_parse(json_t **out, const char *text, size_t size, const struct els_json_limits *limits,
                    const char *field, struct els_error *err);
-/* JSON as text (free()); NULL for NULL, and when memory is out. json_dumps must not be used: it passes
+/* JSON as text (free()); NULL for NULL, and when out of memory. json_dumps must not be used: it passes
  * over a failure to write an object's key, and gives a text without it. */
 char *els_json_text(const json_t *json, size_t flags);
 

@@ -65,7 +65,7 @@ void els_answer_set(struct els_answer *answer, int64_t pair, struct els_shape sh
 }
 
 static int evaluate_slice(struct els_pass *pass, const struct els_evaluation *e, int64_t first,
-                          int64_t count, struct els_pool *pool, const struct els_watch *watch,
+                          int64_t count, struct els_pool *pool, const struct els_progress *progress,
                           struct els_answer *answer)
 {
     struct els_shape shape = els_bank_info(e->bank)->shape;
@@ -75,7 +75,7 @@ static int evaluate_slice(struct els_pass *pass, const struct els_evaluation *e,
     for (int64_t i = 0; r == 0 && i < count; i++)
         r = els_posterior_init(&posterior[i], (size_t)shape.h * (size_t)shape.w, shape.c);
     if (r == 0)
-        r = els_pass_run(pass, first, count, pool, watch, posterior);
+        r = els_pass_run(pass, first, count, pool, progress, posterior);
     for (int64_t i = 0; r == 0 && i < count; i++)
         els_answer_set(answer, first + i, shape, &posterior[i]);
     for (int64_t i = 0; posterior && i < count; i++)
@@ -85,7 +85,7 @@ static int evaluate_slice(struct els_pass *pass, const struct els_evaluation *e,
 }
 
 int els_evaluate(const struct els_evaluation *evaluation, struct els_pool *pool,
-                 const struct els_watch *watch, struct els_answer *answer, struct els_error *err)
+                 const struct els_progress *progress, struct els_answer *answer, struct els_error *err)
 {
     static const int ignored_p = 1; /* is and es have no P */
     struct els_evaluation e = *evaluation;
@@ -107,7 +107,7 @@ int els_evaluate(const struct els_evaluation *evaluation, struct els_pool *pool,
     at_once = els_pass_pairs_at_once(pass);
     for (int64_t first = 0; r == 0 && first < pairs; first += at_once)
         r = evaluate_slice(pass, &e, first, pairs - first < at_once ? pairs - first : at_once, pool,
-                           watch, answer);
+                           progress, answer);
     els_pass_free(pass);
     if (r < 0)
         return els_fail(err, r, NULL, "The evaluation failed: %s.", els_status_text(r));

@@ -44,7 +44,7 @@ static double work_of(const struct els_pass *pass, int64_t n)
     return before / all;
 }
 
-/* True when the work is to stop. Asks the watch at most every POLL_NS per worker. */
+/* True when the work is to stop. Asks the progress at most every POLL_NS per worker. */
 static int look_in(struct els_pass *pass, struct worker *w)
 {
     int64_t now;
@@ -52,7 +52,7 @@ static int look_in(struct els_pass *pass, struct worker *w)
 
     if (atomic_load_explicit(&pass->stop, memory_order_relaxed))
         return 1;
-    if (!pass->watch)
+    if (!pass->progress)
         return 0;
     now = now_ns();
     if (now - w->polled_ns < POLL_NS)
@@ -60,7 +60,7 @@ static int look_in(struct els_pass *pass, struct worker *w)
     w->polled_ns = now;
     done = (double)atomic_load_explicit(&pass->done, memory_order_relaxed) / total;
     done = pass->before + done * pass->share;
-    if (pass->watch->poll(pass->watch->user, done) == 0)
+    if (pass->progress->poll(pass->progress->user, done) == 0)
         return 0;
     atomic_store_explicit(&pass->stop, 1, memory_order_relaxed);
     return 1;
@@ -352,13 +352,13 @@ static void end_run(struct els_pass *pass, int threads)
 }
 
 int els_pass_run(struct els_pass *pass, int64_t first, int64_t count, struct els_pool *pool,
-                 const struct els_watch *watch, struct els_posterior *out)
+                 const struct els_progress *progress, struct els_posterior *out)
 {
     int threads = els_pool_threads(pool), r;
 
     pass->first = first;
     pass->count = count;
-    pass->watch = watch;
+    pass->progress = progress;
     pass->before = work_of(pass, first);
     pass->share = work_of(pass, first + count) - pass->before;
     atomic_store(&pass->stop, 0);

@@ -45,6 +45,6 @@ size_t els_pass_worker_bytes(const struct els_pass *pass, int64_t count);
  * (already initialised).
  */
 int els_pass_run(struct els_pass *pass, int64_t first, int64_t count, struct els_pool *pool,
-                 const struct els_watch *watch, struct els_posterior *out);
+                 const struct els_progress *progress, struct els_posterior *out);
 
 #endif

@@ -32,7 +32,7 @@ struct els_pass {
     void **query;               /* [count] prepared noisy images */
     struct worker *worker;      /* [threads] */
     struct els_posterior *part; /* [chains, bands, count] */
-    const struct els_watch *watch;
+    const struct els_progress *progress;
     atomic_int stop;   /* relaxed: only makes workers leave early */
     atomic_llong done; /* groups·pairs finished; relaxed: progress only */
 };

@@ -128,7 +128,7 @@ static void add_images(const struct plain *p, struct els_posterior *posterior)
 }
 
 static int evaluate_pair(const struct els_evaluation *e, int64_t pair,
-                         const struct els_watch *watch, struct els_answer *answer)
+                         const struct els_progress *progress, struct els_answer *answer)
 {
     struct els_shape shape = els_bank_info(e->bank)->shape;
     struct plain p = {
@@ -143,7 +143,7 @@ static int evaluate_pair(const struct els_evaluation *e, int64_t pair,
                 : ELS_ENOMEM;
 
     for (int64_t n = 0; r == 0 && n < e->num_images; n++) {
-        if (watch && watch->poll(watch->user, (double)n / (double)e->num_images) != 0)
+        if (progress && progress->poll(progress->user, (double)n / (double)e->num_images) != 0)
             r = ELS_ECANCELLED;
         load_image(e, e->images[n], p.y);
         if (els_machine_uses_p(e->machine))
@@ -158,7 +158,7 @@ static int evaluate_pair(const struct els_evaluation *e, int64_t pair,
     return r;
 }
 
-int els_evaluate_plain(const struct els_evaluation *evaluation, const struct els_watch *watch,
+int els_evaluate_plain(const struct els_evaluation *evaluation, const struct els_progress *progress,
                        struct els_answer *answer, struct els_error *err)
 {
     static const int ignored_p = 1; /* is and es have no P */
@@ -173,7 +173,7 @@ int els_evaluate_plain(const struct els_evaluation *evaluation, const struct els
     if (r < 0)
         return r;
     for (int64_t pair = 0; r == 0 && pair < e.num_p * e.batch; pair++)
-        r = evaluate_pair(&e, pair, watch, answer);
+        r = evaluate_pair(&e, pair, progress, answer);
     answer->certified_error = 0;
     return r < 0 ? els_fail(err, r, NULL, "The plain loop failed: %s.", els_status_text(r)) : 0;
 }

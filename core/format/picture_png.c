@@ -31,7 +31,7 @@ struct writer {
     const struct els_picture *picture;
     png_text texts[MAX_TEXTS];
     int num_texts;
-    const struct els_watch *watch; /* or NULL */
+    const struct els_progress *progress; /* or NULL */
     int code; /* what to return after a jump */
 };
 
@@ -117,8 +117,8 @@ static void look_in(png_structp png, struct writer *w, int y)
 {
     size_t row = (size_t)w->picture->width * (size_t)w->picture->channels, at = (size_t)y * row;
 
-    if (w->watch && at / POLL_BYTES != (at + row) / POLL_BYTES &&
-        w->watch->poll(w->watch->user, (double)y / w->picture->height)) {
+    if (w->progress && at / POLL_BYTES != (at + row) / POLL_BYTES &&
+        w->progress->poll(w->progress->user, (double)y / w->picture->height)) {
         w->code = ELS_ECANCELLED;
         png_error(png, "it is not wanted any more");
     }
@@ -171,10 +171,10 @@ int els_picture_write_png(struct els_buffer *out, const struct els_picture *p, c
 }
 
 int els_picture_write_png_watched(struct els_buffer *out, const struct els_picture *p, const char *const *text,
-                                  size_t num_text, const struct els_watch *watch)
+                                  size_t num_text, const struct els_progress *progress)
 {
     _cleanup_(els_buffer_deinit) struct els_buffer latin1 = ELS_BUFFER_INIT(MAX_TEXT_BYTES);
-    struct writer w = {.out = out, .picture = p, .watch = watch, .code = ELS_ENOMEM};
+    struct writer w = {.out = out, .picture = p, .progress = progress, .code = ELS_ENOMEM};
     size_t start = out->size;
     png_structp png = NULL;
     png_infop info = NULL;

@@ -26,7 +26,7 @@ struct run {
     struct els_scan_sums *sums; /* [parts] */
     struct els_scan_work *work; /* [workers] */
     int workers;
-    const struct els_watch *watch;
+    const struct els_progress *progress;
     atomic_int next;   /* the first part that nobody took; relaxed: a counter */
     atomic_int stop;   /* relaxed: only makes workers leave early */
     atomic_llong done; /* strips finished; relaxed: progress only */
@@ -48,7 +48,7 @@ static int look_in(void *user)
 
     if (atomic_load_explicit(&run->stop, memory_order_relaxed))
         return 1;
-    if (!run->watch)
+    if (!run->progress)
         return 0;
     clock_gettime(CLOCK_MONOTONIC, &t);
     now = (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
@@ -57,7 +57,7 @@ static int look_in(void *user)
     at->work->polled_ns = now;
     done = (double)atomic_load_explicit(&run->done, memory_order_relaxed) /
            ((double)run->plan.groups * run->plan.strips);
-    if (run->watch->poll(run->watch->user, done) == 0)
+    if (run->progress->poll(run->progress->user, done) == 0)
         return 0;
     atomic_store_explicit(&run->stop, 1, memory_order_relaxed);
     return 1;
@@ -245,10 +245,10 @@ static void merge(struct els_scan *out, struct run *run)
 }
 
 int els_scan_run(struct els_scan *out, const struct els_scan_question *q, struct els_pool *pool,
-                 const struct els_watch *watch)
+                 const struct els_progress *progress)
 {
-    struct run run = {.watch = watch};
-    int status = els_scan_plan_init(&run.plan, q, watch);
+    struct run run = {.progress = progress};
+    int status = els_scan_plan_init(&run.plan, q, progress);
 
     if (status == 0)
         status = start(&run, els_pool_threads(pool));

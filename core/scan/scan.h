@@ -7,7 +7,7 @@
  *         .bank = bank, .images = indices, .num_images = n, .machine = ELS_MACHINE_BBELS, .p = 3,
  *         .a = sqrt(alpha_bar), .beta = beta, .x = x, .top = 8,
  *     };
- *     int r = els_scan_run(&found, &q, pool, watch);
+ *     int r = els_scan_run(&found, &q, pool, progress);
  *     … found.found[q * found.top] is the nearest candidate of pixel q …
  *     els_scan_deinit(&found);
  *
@@ -55,7 +55,7 @@ struct els_scan {
 /* 0, ELS_ENOMEM or ELS_ECANCELLED; *out needs els_scan_deinit only after success. The question is
  * valid. The same bytes for any number of threads. */
 int els_scan_run(struct els_scan *out, const struct els_scan_question *q, struct els_pool *pool,
-                 const struct els_watch *watch);
+                 const struct els_progress *progress);
 /* The memory that els_scan_run takes meanwhile, about, with so many threads. q->x is not looked at. */
 size_t els_scan_bytes(const struct els_scan_question *q, int threads);
 void els_scan_deinit(struct els_scan *scan);

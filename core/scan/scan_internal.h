@@ -93,7 +93,7 @@ struct els_scan_work {
 void els_scan_plan_sizes(struct els_scan_plan *plan, const struct els_scan_question *q);
 /* Both need els_scan_plan_deinit, also after a failure. */
 int els_scan_plan_init(struct els_scan_plan *plan, const struct els_scan_question *q,
-                       const struct els_watch *watch);
+                       const struct els_progress *progress);
 void els_scan_plan_deinit(struct els_scan_plan *plan);
 
 /* scan_group.c */

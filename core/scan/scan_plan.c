@@ -64,7 +64,7 @@ static int pad_x(struct els_scan_plan *plan)
 }
 
 /* The distances of every query's window from black, from an image that is black all over. */
-static int measure_blank(struct els_scan_plan *plan, const struct els_watch *watch)
+static int measure_blank(struct els_scan_plan *plan, const struct els_progress *progress)
 {
     size_t padded = (size_t)plan->ph * (size_t)plan->pw;
     _cleanup_(els_freep) double *y = els_alloc_array((size_t)plan->shape.c * padded, sizeof(*y));
@@ -81,8 +81,8 @@ static int measure_blank(struct els_scan_plan *plan, const struct els_watch *wat
     for (int i = 0; i < plan->shape.h; i++)
         for (int j = 0; j < plan->shape.w; j++) {
             summed += side * (2 * (double)plan->rw + 1) * plan->shape.c;
-            if (watch && summed > VALUES_PER_POLL) {
-                if (watch->poll(watch->user, 0))
+            if (progress && summed > VALUES_PER_POLL) {
+                if (progress->poll(progress->user, 0))
                     return ELS_ECANCELLED;
                 summed = 0;
             }
@@ -143,7 +143,7 @@ static int radius(int p, int n)
     return p / 2 < n - 1 ? p / 2 : n - 1;
 }
 
-static int init_windows(struct els_scan_plan *plan, const struct els_watch *watch)
+static int init_windows(struct els_scan_plan *plan, const struct els_progress *progress)
 {
     const struct els_scan_question *q = plan->q;
     int h = plan->shape.h, w = plan->shape.w, status;
@@ -155,7 +155,7 @@ static int init_windows(struct els_scan_plan *plan, const struct els_watch *watc
     status = els_runs_new(&plan->rows, q->machine, q->candidates, h, q->p / 2, 0, h);
     if (status == 0)
         status = els_runs_new(&plan->columns, q->machine, q->candidates, w, q->p / 2, 0, w);
-    return status == 0 ? measure_blank(plan, watch) : status;
+    return status == 0 ? measure_blank(plan, progress) : status;
 }
 
 void els_scan_plan_sizes(struct els_scan_plan *plan, const struct els_scan_question *q)
@@ -178,7 +178,7 @@ void els_scan_plan_sizes(struct els_scan_plan *plan, const struct els_scan_quest
 }
 
 int els_scan_plan_init(struct els_scan_plan *plan, const struct els_scan_question *q,
-                       const struct els_watch *watch)
+                       const struct els_progress *progress)
 {
     struct els_shape shape = els_bank_info(q->bank)->shape;
     int windows = els_machine_uses_p(q->machine), wraps = els_machine_wraps(q->machine), status;
@@ -192,7 +192,7 @@ int els_scan_plan_init(struct els_scan_plan *plan, const struct els_scan_questio
     plan->column_at = padding(wraps || !windows, plan->pw, plan->rw, shape.w);
     status = plan->row_at && plan->column_at ? pad_x(plan) : ELS_ENOMEM;
     if (status == 0 && windows)
-        status = init_windows(plan, watch);
+        status = init_windows(plan, progress);
     if (status == 0)
         cut(plan);
     return status;

@@ -68,7 +68,7 @@ static size_t text_room(const char *json)
     return json ? srv_room_stored(json) + strlen(json) : 0;
 }
 
-size_t srv_room_record(const struct srv_record *record, enum srv_record_detail detail)
+size_t srv_room_record(const struct srv_job_record *record, enum srv_job_record_detail detail)
 {
     return RECORD + (size_t)record->num_images * SEED + text_room(record->params) + text_room(record->error) +
            text_room(record->engine) + (detail == SRV_RECORD_WHOLE ? text_room(record->result) : 0);

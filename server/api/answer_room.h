@@ -14,7 +14,7 @@
 #include <stddef.h>
 
 #include "els/bank.h"
-#include "server/store/record.h"
+#include "server/store/job_record.h"
 
 /* n images of a shape, as values, as a grid, enlarged, and as a PNG. `params`: the stored parameters that its caption is
  * made of; NULL: none. A picture that is refused for its size takes what is allocated before that. */
@@ -23,8 +23,8 @@ size_t srv_room_picture(struct els_shape shape, int64_t n, int columns, int zoom
 size_t srv_room_enlarged(int64_t width, int64_t height, int channels, int zoom, const char *params);
 /* Stored JSON as a value, and as text in an answer. NULL: 0. */
 size_t srv_room_stored(const char *json);
-/* srv_record_json, with the copy of the record that it is made of, and its text. */
-size_t srv_room_record(const struct srv_record *record, enum srv_record_detail detail);
+/* srv_job_record_json, with the copy of the record that it is made of, and its text. */
+size_t srv_room_record(const struct srv_job_record *record, enum srv_job_record_detail detail);
 /* What is said of a bank. */
 size_t srv_room_bank(const struct els_bank_info *info);
 

@@ -236,7 +236,7 @@ static void free_waiting(void *user)
     struct waiting *w = user;
 
     if (w->waker)
-        srv_watch_remove(&w->load->watchers, w->waker);
+        srv_waiters_remove(&w->load->watchers, w->waker);
     srv_waker_unref(w->waker);
     srv_bank_load_unref(w->load);
     free(w);
@@ -279,7 +279,7 @@ static struct waiting *begin_waiting(struct srv_request *req, struct srv_respons
     struct srv_waker *waker = srv_request_waker(req);
 
     if (!w) {
-        srv_problem(res, 500, "out_of_memory", "Memory is out.");
+        srv_problem(res, 500, "out_of_memory", "Out of memory.");
         return NULL;
     }
     w->load = begin(req, res);
@@ -288,7 +288,7 @@ static struct waiting *begin_waiting(struct srv_request *req, struct srv_respons
         return NULL;
     }
     w->until = srv_monotonic_ms() + (int64_t)seconds * 1000;
-    if (seconds > 0 && srv_watch_add(&w->load->watchers, waker) == 0)
+    if (seconds > 0 && srv_waiters_add(&w->load->watchers, waker) == 0)
         w->waker = srv_waker_ref(waker); /* without it we do not wait: the load is under way all the same */
     return w;
 }

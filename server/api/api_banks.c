@@ -1,5 +1,5 @@
 /*
- * The routes under /v1/banks: what there is to take patches from. Handlers of the back room; each
+ * The routes under /v1/banks: what there is to take patches from. Handlers; each
  * holds a reference to its bank for as long as it runs.
  */
 #include <stdio.h>
@@ -263,7 +263,7 @@ static void answer_sheet(struct srv_request *req, struct srv_response *res,
         return;
     status = els_bank_select(bank, &sheet->selection, &indices, &n, &err);
     if (status == ELS_ENOMEM)
-        srv_problem(res, 500, "out_of_memory", "Memory is out.");
+        srv_problem(res, 500, "out_of_memory", "Out of memory.");
     else if (status < 0)
         srv_problem_invalid(res, "?label", "%s", err.message);
     if (status < 0)

@@ -1,5 +1,5 @@
 /*
- * GET /v1/jobs/{id}/events: opens a stream over a job's ring of events. The handler runs in the back room; the stream it
+ * GET /v1/jobs/{id}/events: opens a stream over a job's ring of events. The handler runs in the handler pool; the stream it
  * leaves behind is read on an HTTP thread and only copies memory (events.c).
  *
  * A job that has ended is no longer live, and its events are gone but for the last, which is made again from the
@@ -17,7 +17,7 @@
 #include "core/base/json.h"
 #include "server/api/answer_room.h"
 #include "server/api/results.h"
-#include "server/jobs/service.h"
+#include "server/jobs/job_service.h"
 
 enum {
     STREAM = 64 << 10, /* its request, its place in the list of watchers, and libmicrohttpd's block */
@@ -44,7 +44,7 @@ static void free_following(void *user)
     struct following *f = user;
 
     if (f->job)
-        srv_watch_remove(&f->job->watchers, f->waker);
+        srv_waiters_remove(&f->job->watchers, f->waker);
     srv_waker_unref(f->waker);
     srv_events_reader_free(f->reader);
     srv_job_unref(f->job);
@@ -53,7 +53,7 @@ static void free_following(void *user)
 }
 
 /* The most that the ring of such a job comes to: previews, as base64, and its end. */
-static size_t ring_room(const struct srv_record *record)
+static size_t ring_room(const struct srv_job_record *record)
 {
     size_t row = (size_t)record->shape.w * (size_t)record->shape.c + 1, raw = row * (size_t)record->shape.h;
     size_t all = SRV_EVENTS_MOST * ((raw + raw / 64) / 3 * 4 + EVENT) + SRV_EVENTS_RECORD;
@@ -63,7 +63,7 @@ static size_t ring_room(const struct srv_record *record)
 
 /* Charges a stream that holds so much, and an answer for what making its record takes. False: the refusal is in `res`. */
 static bool charge(struct following *f, struct srv_request *req, struct srv_response *res,
-                   const struct srv_record *record, size_t held)
+                   const struct srv_job_record *record, size_t held)
 {
     struct srv_accounts *accounts = srv_request_daemon(req)->accounts;
     struct srv_payer *payer = srv_payer_new(accounts, srv_request_key(req), srv_request_peer(req));
@@ -71,7 +71,7 @@ static bool charge(struct following *f, struct srv_request *req, struct srv_resp
     int status;
 
     if (!payer) {
-        srv_problem(res, 500, "out_of_memory", "Memory is out.");
+        srv_problem(res, 500, "out_of_memory", "Out of memory.");
         return false;
     }
     status = srv_charge_take(&f->charge, payer, SRV_CHARGE_STREAMS, (int64_t)(STREAM + held), &why);
@@ -94,9 +94,9 @@ static bool last_event_id(const struct srv_request *req, uint64_t *out)
     return errno == 0 && *end == '\0';
 }
 
-static char *event_text(const struct srv_record *record)
+static char *event_text(const struct srv_job_record *record)
 {
-    json_t *json = srv_record_event(record);
+    json_t *json = srv_job_record_event(record);
     char *text = els_json_text(json, JSON_COMPACT);
 
     json_decref(json);
@@ -111,7 +111,7 @@ static int open_live(struct following *f, struct srv_request *req, struct srv_re
     struct srv_events *events = f->job->events;
     uint64_t after = 0;
     bool resumes = last_event_id(req, &after) && srv_events_resumable(events, after);
-    struct srv_record record = {0};
+    struct srv_job_record record = {0};
     char *snapshot = NULL;
     int status;
 
@@ -119,7 +119,7 @@ static int open_live(struct following *f, struct srv_request *req, struct srv_re
         /* Taken before the snapshot: what happens in between is told twice rather than not at all. */
         after = srv_events_fresh(events);
     status = srv_job_snapshot(f->job, &record);
-    if (status == 0 && !charge(f, req, res, &record, ring_room(&record) + srv_record_event_bytes(&record)))
+    if (status == 0 && !charge(f, req, res, &record, ring_room(&record) + srv_job_record_event_bytes(&record)))
         status = REFUSED;
     if (status == 0 && !resumes) {
         snapshot = event_text(&record);
@@ -128,19 +128,19 @@ static int open_live(struct following *f, struct srv_request *req, struct srv_re
     if (status == 0)
         status = srv_events_reader_new(&f->reader, events, after, snapshot);
     free(snapshot);
-    srv_record_deinit(&record);
+    srv_job_record_deinit(&record);
     return status;
 }
 
 static int open_ended(struct following *f, struct srv_request *req, struct srv_response *res,
-                      const struct srv_record *record)
+                      const struct srv_job_record *record)
 {
     struct srv_events *events = NULL;
     int status = ELS_ENOMEM;
     char *text;
 
     /* The record is in it twice: as it is, and as the end. */
-    if (!charge(f, req, res, record, 2 * srv_record_event_bytes(record)))
+    if (!charge(f, req, res, record, 2 * srv_job_record_event_bytes(record)))
         return REFUSED;
     text = event_text(record);
     if (text)
@@ -157,23 +157,23 @@ static bool open_reader(struct srv_request *req, struct srv_response *res, struc
 {
     const char *id = srv_request_arg(req, 0);
     struct srv_jobs *jobs = srv_request_daemon(req)->jobs;
-    struct srv_record record = {0};
+    struct srv_job_record record = {0};
     int status;
 
     f->job = srv_jobs_live_for(jobs, id, srv_request_key(req));
     if (f->job) {
         f->waker = srv_waker_ref(srv_request_waker(req));
-        status = srv_watch_add(&f->job->watchers, f->waker);
+        status = srv_waiters_add(&f->job->watchers, f->waker);
         if (status == 0)
             status = open_live(f, req, res);
     } else {
         if (!srv_results_find(req, res, id, &record))
             return false;
         status = open_ended(f, req, res, &record);
-        srv_record_deinit(&record);
+        srv_job_record_deinit(&record);
     }
     if (status < 0)
-        srv_problem(res, 500, "out_of_memory", "Memory is out.");
+        srv_problem(res, 500, "out_of_memory", "Out of memory.");
     return status == 0;
 }
 
@@ -182,7 +182,7 @@ void srv_get_events(struct srv_request *req, struct srv_response *res)
     struct following *f = els_alloc_array(1, sizeof(*f));
 
     if (!f) {
-        srv_problem(res, 500, "out_of_memory", "Memory is out.");
+        srv_problem(res, 500, "out_of_memory", "Out of memory.");
     } else if (open_reader(req, res, f)) {
         srv_response_charge(res, 0); /* the record has been made; less is never refused */
         srv_response_header(res, "Cache-Control", "no-store");

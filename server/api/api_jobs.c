@@ -1,5 +1,5 @@
 /*
- * The routes of sampling and of jobs that exist: make, list, look, fetch, follow, delete. Handlers run in the back room.
+ * The routes of sampling and of jobs that exist: make, list, look, fetch, follow, delete. Handlers run in the handler pool.
  * submit.c makes the jobs.
  */
 #include <stdlib.h>
@@ -10,7 +10,7 @@
 #include "server/api/results.h"
 #include "server/api/submit.h"
 #include "server/base/clock.h"
-#include "server/jobs/service.h"
+#include "server/jobs/job_service.h"
 
 enum {
     LIST_DEFAULT = 20,
@@ -37,12 +37,12 @@ static int64_t index_arg(const struct srv_request *req, size_t i)
 
 static void post_samples(struct srv_request *req, struct srv_response *res)
 {
-    srv_post_and_wait(req, res, &srv_kind_sample);
+    srv_post_and_wait(req, res, &srv_job_type_sample);
 }
 
 static void post_jobs(struct srv_request *req, struct srv_response *res)
 {
-    srv_post_job(req, res, &srv_kind_sample);
+    srv_post_job(req, res, &srv_job_type_sample);
 }
 
 /* ---- one job ---- */
@@ -51,7 +51,7 @@ static void get_job(struct srv_request *req, struct srv_response *res)
 {
     const char *type = srv_request_accepts(req, res, srv_results_types);
     const char *id = srv_request_arg(req, 0);
-    struct srv_record record = {0};
+    struct srv_job_record record = {0};
 
     if (!type)
         return;
@@ -61,36 +61,36 @@ static void get_job(struct srv_request *req, struct srv_response *res)
     } else if (srv_results_find_succeeded(req, res, id, &record)) {
         srv_results_answer(req, res, &record, type);
     }
-    srv_record_deinit(&record);
+    srv_job_record_deinit(&record);
 }
 
 static void get_image(struct srv_request *req, struct srv_response *res)
 {
-    struct srv_record record = {0};
+    struct srv_job_record record = {0};
     int64_t zoom;
 
     if (srv_request_query_int(req, res, "zoom", 1, MAX_ZOOM, 1, &zoom) &&
         srv_results_find_succeeded(req, res, srv_request_arg(req, 0), &record))
         srv_results_image(req, res, &record, index_arg(req, 1), (int)zoom);
-    srv_record_deinit(&record);
+    srv_job_record_deinit(&record);
 }
 
 static void get_sheet(struct srv_request *req, struct srv_response *res)
 {
-    struct srv_record record = {0};
+    struct srv_job_record record = {0};
     int64_t zoom;
 
     if (srv_request_query_int(req, res, "zoom", 1, MAX_ZOOM, 1, &zoom) &&
         srv_results_find_succeeded(req, res, srv_request_arg(req, 0), &record))
         srv_results_sheet(req, res, &record, (int)zoom);
-    srv_record_deinit(&record);
+    srv_job_record_deinit(&record);
 }
 
 static void get_step(struct srv_request *req, struct srv_response *res)
 {
     const char *of = srv_request_query(req, "of");
     bool xt = of && strcmp(of, "xt") == 0;
-    struct srv_record record = {0};
+    struct srv_job_record record = {0};
     int64_t zoom;
 
     if (of && !xt && strcmp(of, "x0") != 0)
@@ -98,36 +98,36 @@ static void get_step(struct srv_request *req, struct srv_response *res)
     else if (srv_request_query_int(req, res, "zoom", 1, MAX_ZOOM, 1, &zoom) &&
              srv_results_find_succeeded(req, res, srv_request_arg(req, 0), &record))
         srv_results_step(req, res, &record, index_arg(req, 1), index_arg(req, 2), xt, (int)zoom);
-    srv_record_deinit(&record);
+    srv_job_record_deinit(&record);
 }
 
 static void get_mosaic(struct srv_request *req, struct srv_response *res)
 {
-    struct srv_record record = {0};
+    struct srv_job_record record = {0};
     int64_t step;
 
     if (srv_request_query_int(req, res, "step", 0, INT32_MAX, -1, &step) &&
         srv_results_find_succeeded(req, res, srv_request_arg(req, 0), &record))
         srv_results_mosaic(req, res, &record, index_arg(req, 1), step);
-    srv_record_deinit(&record);
+    srv_job_record_deinit(&record);
 }
 
 static void get_map(struct srv_request *req, struct srv_response *res)
 {
-    struct srv_record record = {0};
+    struct srv_job_record record = {0};
     int64_t step, zoom;
 
     if (srv_request_query_int(req, res, "step", 0, INT32_MAX, -1, &step) &&
         srv_request_query_int(req, res, "zoom", 1, MAX_ZOOM, 1, &zoom) &&
         srv_results_find_succeeded(req, res, srv_request_arg(req, 0), &record))
         srv_results_map(req, res, &record, index_arg(req, 1), step, srv_request_arg(req, 2), (int)zoom);
-    srv_record_deinit(&record);
+    srv_job_record_deinit(&record);
 }
 
 static void get_tensors(struct srv_request *req, struct srv_response *res)
 {
     const char *name = srv_request_query(req, "name");
-    struct srv_record record = {0};
+    struct srv_job_record record = {0};
 
     if (!srv_results_find_succeeded(req, res, srv_request_arg(req, 0), &record))
         return;
@@ -135,7 +135,7 @@ static void get_tensors(struct srv_request *req, struct srv_response *res)
         srv_results_tensor(req, res, &record, name);
     else
         srv_results_tensors(req, res, &record);
-    srv_record_deinit(&record);
+    srv_job_record_deinit(&record);
 }
 
 /* ---- the list ---- */
@@ -153,11 +153,11 @@ struct page {
     int status; /* the filter, as srv_store_query has it */
 };
 
-static int add_json(struct page *page, const struct srv_record *record)
+static int add_json(struct page *page, const struct srv_job_record *record)
 {
     if (page->status >= 0 && (int)record->status != page->status)
         return 0; /* it has moved on since the store was asked */
-    return json_array_append_new(page->list, srv_record_json(record, SRV_RECORD_BRIEF));
+    return json_array_append_new(page->list, srv_job_record_json(record, SRV_RECORD_BRIEF));
 }
 
 static size_t text_size(const char *text)
@@ -168,10 +168,10 @@ static size_t text_size(const char *text)
 enum { PAGE_FULL = 1 };
 
 /* A job of the page; the last of the query only tells that there is a next page. */
-static int add_job(void *user, const struct srv_record *record)
+static int add_job(void *user, const struct srv_job_record *record)
 {
     struct page *page = user;
-    struct srv_record live = {0};
+    struct srv_job_record live = {0};
     struct srv_job *job;
     size_t size;
     int status;
@@ -193,7 +193,7 @@ static int add_job(void *user, const struct srv_record *record)
     status = srv_jobs_live_record(page->jobs, job, &live);
     if (status == 0)
         status = add_json(page, &live);
-    srv_record_deinit(&live);
+    srv_job_record_deinit(&live);
     srv_job_unref(job);
     return status;
 }
@@ -253,7 +253,7 @@ out:
 /* A cancelled job has no results to remove: it stays, so that deleting twice says the same twice. */
 static void delete_ended(struct srv_request *req, struct srv_response *res, const char *id)
 {
-    struct srv_record record = {0};
+    struct srv_job_record record = {0};
     struct els_error err = {0};
     const char *key = srv_request_key(req);
     int status = srv_jobs_record(jobs_of(req), id, key, &record, &err);
@@ -270,7 +270,7 @@ static void delete_ended(struct srv_request *req, struct srv_response *res, cons
         else
             srv_results_store_problem(res, status, &err, id);
     }
-    srv_record_deinit(&record);
+    srv_job_record_deinit(&record);
 }
 
 /* A request that waits until an outcome is stored. */
@@ -285,7 +285,7 @@ static void free_ending(void *user)
     struct ending *e = user;
 
     if (e->waker)
-        srv_watch_remove(&e->job->watchers, e->waker);
+        srv_waiters_remove(&e->job->watchers, e->waker);
     srv_waker_unref(e->waker);
     srv_job_unref(e->job);
     free(e);
@@ -301,7 +301,7 @@ static struct ending *begin_ending(struct srv_request *req, struct srv_job *job)
         return NULL;
     e->job = srv_job_ref(job);
     e->until = srv_monotonic_ms() + ENDING_MS;
-    if (srv_watch_add(&job->watchers, waker) == 0)
+    if (srv_waiters_add(&job->watchers, waker) == 0)
         e->waker = srv_waker_ref(waker);
     return e;
 }
@@ -329,7 +329,7 @@ static void delete_ending(struct srv_request *req, struct srv_response *res, str
 
 static void delete_live(struct srv_request *req, struct srv_response *res, struct srv_job *job)
 {
-    struct srv_record record = {0};
+    struct srv_job_record record = {0};
     struct els_error err = {0};
     int status = srv_jobs_cancel(jobs_of(req), job, &err);
 
@@ -344,8 +344,8 @@ static void delete_live(struct srv_request *req, struct srv_response *res, struc
     if (srv_jobs_live_record(jobs_of(req), job, &record) == 0)
         srv_results_json(req, res, status == 0 ? 200 : 202, &record);
     else
-        srv_problem(res, 500, "out_of_memory", "Memory is out.");
-    srv_record_deinit(&record);
+        srv_problem(res, 500, "out_of_memory", "Out of memory.");
+    srv_job_record_deinit(&record);
 }
 
 static void delete_job(struct srv_request *req, struct srv_response *res)

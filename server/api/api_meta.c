@@ -53,7 +53,7 @@ static void get_metrics(struct srv_request *req, struct srv_response *res)
                            page.size);
     } else {
         els_buffer_deinit(&page);
-        srv_problem(res, 500, "out_of_memory", "Memory is out.");
+        srv_problem(res, 500, "out_of_memory", "Out of memory.");
     }
 }
 
@@ -76,7 +76,7 @@ static void get_capabilities(struct srv_request *req, struct srv_response *res)
     if (about && sampling) {
         srv_response_json(res, 200, about);
     } else {
-        srv_problem(res, 500, "out_of_memory", "Memory is out.");
+        srv_problem(res, 500, "out_of_memory", "Out of memory.");
         json_decref(about);
     }
     json_decref(sampling);

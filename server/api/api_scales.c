@@ -1,7 +1,7 @@
 /*
  * GET /v1/scales and GET, PUT, DELETE /v1/scales/{name}: the published calibrations, which nobody can change, and those
  * that people saved, in one list. Each API key has
- * names of its own. Handlers run in the back room; the store keeps what is saved.
+ * names of its own. Handlers run in the handler pool; the store keeps what is saved.
  */
 #include <ctype.h>
 #include <string.h>
@@ -10,7 +10,7 @@
 #include "server/api/answer_room.h"
 #include "server/base/clock.h"
 #include "server/base/json_body.h"
-#include "server/jobs/service.h"
+#include "server/jobs/job_service.h"
 #include "server/params/params_fields.h"
 #include "server/params/saved_scales.h"
 
@@ -108,7 +108,7 @@ static void answer_json(struct srv_response *res, int status, json_t *json)
     if (json)
         srv_response_json(res, status, json);
     else
-        srv_problem(res, 500, "out_of_memory", "Memory is out.");
+        srv_problem(res, 500, "out_of_memory", "Out of memory.");
 }
 
 static void store_problem(struct srv_response *res, int status, const struct els_error *err, const char *name)
@@ -230,7 +230,7 @@ static char *read_scales(struct srv_request *req, struct srv_response *res)
         json = srv_scales_json(&scales);
         text = els_json_text(json, JSON_COMPACT);
         if (!text)
-            srv_problem(res, 500, "out_of_memory", "Memory is out.");
+            srv_problem(res, 500, "out_of_memory", "Out of memory.");
     }
     els_scales_deinit(&scales);
     json_decref(json);

@@ -1,5 +1,5 @@
 /*
- * The routes of what a theory is for beyond pictures. Handlers run in the back room; submit.c makes the jobs, and the
+ * The routes of what a theory is for beyond pictures. Handlers run in the handler pool; submit.c makes the jobs, and the
  * kinds compute them.
  */
 #include "server/api/api_science.h"
@@ -8,17 +8,17 @@
 
 static void post_denoise(struct srv_request *req, struct srv_response *res)
 {
-    srv_post_and_wait(req, res, &srv_kind_denoise);
+    srv_post_and_wait(req, res, &srv_job_type_denoise);
 }
 
 static void post_calibrations(struct srv_request *req, struct srv_response *res)
 {
-    srv_post_job(req, res, &srv_kind_calibration);
+    srv_post_job(req, res, &srv_job_type_calibration);
 }
 
 static void post_comparisons(struct srv_request *req, struct srv_response *res)
 {
-    srv_post_job(req, res, &srv_kind_comparison);
+    srv_post_job(req, res, &srv_job_type_comparison);
 }
 
 const struct srv_route srv_science_routes[] = {

@@ -1,6 +1,6 @@
 /*
  * What a sampling request may say, as GET /v1/capabilities tells it: made from the same table that reads the requests,
- * so it cannot be wrong about it. Called from the back room; no state.
+ * so it cannot be wrong about it. Called from the handler pool; no state.
  */
 #include <string.h>
 
@@ -12,7 +12,7 @@
 #include "server/params/params_fields.h"
 
 /* The words that a field may hold. */
-static json_t *words(const struct srv_kind *kind, const struct srv_field *f)
+static json_t *words(const struct srv_job_type *kind, const struct srv_field *f)
 {
     json_t *list = json_array();
     const char *word;
@@ -26,14 +26,14 @@ static json_t *words(const struct srv_kind *kind, const struct srv_field *f)
 
 static json_t *field_words(const char *name)
 {
-    return words(&srv_kind_sample, srv_field_find(&srv_kind_sample, name));
+    return words(&srv_job_type_sample, srv_field_find(&srv_job_type_sample, name));
 }
 
 /* What an empty body means here, resolved; the seed stays null. */
 static json_t *defaults(const struct srv_daemon *daemon)
 {
     json_t *body = json_object(), *resolved = NULL;
-    struct srv_params_source source = {.kind = &srv_kind_sample, .banks = daemon->banks,
+    struct srv_params_source source = {.kind = &srv_job_type_sample, .banks = daemon->banks,
                                        .limits = srv_limits_of(daemon->config), .body = body};
     struct srv_params *params = NULL;
     struct srv_faults faults;
@@ -50,7 +50,7 @@ static json_t *defaults(const struct srv_daemon *daemon)
     return resolved;
 }
 
-static json_t *fields(const struct srv_kind *kind, const struct srv_limits *limits)
+static json_t *fields(const struct srv_job_type *kind, const struct srv_limits *limits)
 {
     json_t *list = json_array();
 
@@ -84,7 +84,7 @@ static json_t *limits_json(const struct srv_config *config, const struct srv_lim
     els_json_set(&json, "json_values", json_pack("{s:i}", "max", SRV_JSON_MAX_VALUES));
     els_json_set(&json, "json_depth", json_pack("{s:i}", "max", SRV_JSON_MAX_DEPTH));
     els_json_set(&json, "json_string", json_pack("{s:i}", "max", SRV_JSON_MAX_STRING));
-    for (const struct srv_field *const *row = srv_kind_sample.fields; json && *row; row++) {
+    for (const struct srv_field *const *row = srv_job_type_sample.fields; json && *row; row++) {
         const struct srv_field *f = *row;
 
         if (f->max > 0)
@@ -131,9 +131,9 @@ static json_t *presets(void)
 static json_t *kinds_json(const struct srv_limits *limits)
 {
     json_t *list = json_array();
-    const struct srv_kind *kind;
+    const struct srv_job_type *kind;
 
-    for (size_t i = 0; list && (kind = srv_kind_at(i)); i++) {
+    for (size_t i = 0; list && (kind = srv_job_type_at(i)); i++) {
         json_t *outputs = json_array();
 
         for (const struct srv_output *o = kind->outputs; outputs && o->word; o++)
@@ -150,7 +150,7 @@ json_t *srv_jobs_capabilities(const struct srv_daemon *daemon)
     struct srv_limits limits = srv_limits_of(daemon->config);
 
     return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:[s,s]}", "defaults", defaults(daemon),
-                     "limits", limits_json(daemon->config, &limits), "fields", fields(&srv_kind_sample, &limits), "machines",
+                     "limits", limits_json(daemon->config, &limits), "fields", fields(&srv_job_type_sample, &limits), "machines",
                      machines(), "candidates", field_words("candidates"), "samplers", field_words("sampler"),
                      "start_steps", field_words("start_step"), "noise_schedules", field_words("noise_schedule"),
                      "outputs", field_words("outputs"), "presets", presets(), "kinds", kinds_json(&limits), "noise", "torch", "numpy");

@@ -1,5 +1,5 @@
 /*
- * Serving what the store keeps. Handlers of the back room call this; it holds no state.
+ * Serving what the store keeps. Handlers call this; it holds no state.
  *
  * A final image is stored as its PNG and sent as it is. Everything else is made when it is asked for from the
  * stored float32: enlarged pictures, grids and single steps here, .npy and safetensors in results_tensors.c. A job can
@@ -14,8 +14,8 @@
 #include "els/picture.h"
 #include "server/api/answer_room.h"
 #include "server/base/base64.h"
-#include "server/base/kind.h"
-#include "server/jobs/service.h"
+#include "server/base/job_type.h"
+#include "server/jobs/job_service.h"
 #include "server/params/caption.h"
 #include "server/params/params.h"
 
@@ -43,7 +43,7 @@ void srv_results_store_problem(struct srv_response *res, int status, const struc
         srv_problem(res, 500, "store_failed", "%s", err->message[0] ? err->message : els_status_text(status));
 }
 
-bool srv_results_find(struct srv_request *req, struct srv_response *res, const char *id, struct srv_record *out)
+bool srv_results_find(struct srv_request *req, struct srv_response *res, const char *id, struct srv_job_record *out)
 {
     struct els_error err = {0};
     int status = srv_jobs_record(jobs_of(req), id, srv_request_key(req), out, &err);
@@ -54,7 +54,7 @@ bool srv_results_find(struct srv_request *req, struct srv_response *res, const c
 }
 
 bool srv_results_find_succeeded(struct srv_request *req, struct srv_response *res, const char *id,
-                                struct srv_record *out)
+                                struct srv_job_record *out)
 {
     if (!srv_results_find(req, res, id, out))
         return false;
@@ -66,20 +66,20 @@ bool srv_results_find_succeeded(struct srv_request *req, struct srv_response *re
     else
         srv_problem(res, 409, out->status == SRV_FAILED ? "job_failed" : "job_cancelled",
                     "The job is %s; it has no results.", srv_status_name(out->status));
-    srv_record_deinit(out);
+    srv_job_record_deinit(out);
     return false;
 }
 
-void srv_results_reading_failed(struct srv_request *req, struct srv_response *res, const struct srv_record *record,
+void srv_results_reading_failed(struct srv_request *req, struct srv_response *res, const struct srv_job_record *record,
                                 int status, const struct els_error *err)
 {
-    struct srv_record now = {0};
+    struct srv_job_record now = {0};
 
     if (status == ELS_ENOENT && !srv_results_find(req, res, record->id, &now))
         return;
-    srv_record_deinit(&now);
+    srv_job_record_deinit(&now);
     if (status == ELS_ENOMEM)
-        srv_problem(res, 500, "out_of_memory", "Memory is out.");
+        srv_problem(res, 500, "out_of_memory", "Out of memory.");
     else if (srv_store_is_damage(err))
         srv_problem(res, 500, "damaged", "%s", err->message);
     else
@@ -93,9 +93,9 @@ static void answer_buffer(struct srv_response *res, const char *type, struct els
 }
 
 /* The record's kind; a store that a newer daemon has written can hold others. */
-const struct srv_kind *srv_results_kind(struct srv_response *res, const struct srv_record *record)
+const struct srv_job_type *srv_results_kind(struct srv_response *res, const struct srv_job_record *record)
 {
-    const struct srv_kind *kind = srv_kind_find(record->kind);
+    const struct srv_job_type *kind = srv_job_type_find(record->kind);
 
     if (!kind)
         srv_problem(res, 500, "unknown_kind", "This daemon does not know jobs of the kind \"%s\".", record->kind);
@@ -105,7 +105,7 @@ const struct srv_kind *srv_results_kind(struct srv_response *res, const struct s
 /* ---- pictures ---- */
 
 /* values [n,C,H,W] as a PNG with the parameters of image `index` (−1: of all). `columns` 0: about a square. */
-static int draw(const struct srv_record *record, const float *values, int64_t n, int columns, int index, int zoom,
+static int draw(const struct srv_job_record *record, const float *values, int64_t n, int columns, int index, int zoom,
                 struct els_buffer *png)
 {
     _cleanup_(els_freep) char *caption = srv_caption(record->id, record->params, index);
@@ -121,7 +121,7 @@ static int draw(const struct srv_record *record, const float *values, int64_t n,
     return status;
 }
 
-static void answer_drawn(struct srv_request *req, struct srv_response *res, const struct srv_record *record,
+static void answer_drawn(struct srv_request *req, struct srv_response *res, const struct srv_job_record *record,
                          int status, const struct els_error *err, struct els_buffer *png)
 {
     if (status == 0)
@@ -134,7 +134,7 @@ static void answer_drawn(struct srv_request *req, struct srv_response *res, cons
 }
 
 /* Reads one image's part of a tensor and draws it. */
-static void answer_part(struct srv_request *req, struct srv_response *res, const struct srv_record *record,
+static void answer_part(struct srv_request *req, struct srv_response *res, const struct srv_job_record *record,
                         const char *tensor, int64_t image, int64_t step, int zoom)
 {
     size_t values = els_shape_values(record->shape);
@@ -155,7 +155,7 @@ static void answer_part(struct srv_request *req, struct srv_response *res, const
 }
 
 /* The picture of an image never changes as long as the job is there. True: it was answered with 304. */
-static bool unchanged(struct srv_request *req, struct srv_response *res, const struct srv_record *record,
+static bool unchanged(struct srv_request *req, struct srv_response *res, const struct srv_job_record *record,
                       const char *what, int64_t image, int64_t step, int zoom)
 {
     char tag[128];
@@ -164,9 +164,9 @@ static bool unchanged(struct srv_request *req, struct srv_response *res, const s
     return srv_response_etag(req, res, tag);
 }
 
-bool srv_results_image_exists(struct srv_response *res, const struct srv_record *record, int64_t image)
+bool srv_results_image_exists(struct srv_response *res, const struct srv_job_record *record, int64_t image)
 {
-    const struct srv_kind *kind = srv_results_kind(res, record);
+    const struct srv_job_type *kind = srv_results_kind(res, record);
 
     if (!kind)
         return false;
@@ -179,7 +179,7 @@ bool srv_results_image_exists(struct srv_response *res, const struct srv_record 
     return false;
 }
 
-void srv_results_image(struct srv_request *req, struct srv_response *res, const struct srv_record *record,
+void srv_results_image(struct srv_request *req, struct srv_response *res, const struct srv_job_record *record,
                        int64_t image, int zoom)
 {
     struct els_buffer png = ELS_BUFFER_INIT(MAX_PNG);
@@ -200,14 +200,14 @@ void srv_results_image(struct srv_request *req, struct srv_response *res, const 
 }
 
 /* The row of that word among the outputs that the job keeps. −1: the problem is in `res`. */
-static int kept_output(struct srv_response *res, const struct srv_record *record, const char *word)
+static int kept_output(struct srv_response *res, const struct srv_job_record *record, const char *word)
 {
-    const struct srv_kind *kind = srv_results_kind(res, record);
+    const struct srv_job_type *kind = srv_results_kind(res, record);
     int i = kind ? srv_output_find(kind, word) : -1;
 
     if (kind && i < 0)
         srv_problem(res, 404, "tensor_not_found", "A job of the kind %s has no \"%.40s\".", record->kind, word);
-    if (i >= 0 && !srv_record_keeps(record, kind, i)) {
+    if (i >= 0 && !srv_job_record_keeps(record, kind, i)) {
         srv_problem(res, 409, "output_not_kept", "The job did not keep %.40s: it was not among its outputs.", word);
         i = -1;
     }
@@ -220,7 +220,7 @@ static int64_t big_endian(const uint8_t *at)
 }
 
 /* What enlarging the PNG takes: its header has the size. */
-static size_t enlarged_room(const struct srv_record *record, const struct els_buffer *png, int zoom)
+static size_t enlarged_room(const struct srv_job_record *record, const struct els_buffer *png, int zoom)
 {
     enum { WIDTH_AT = 16, HEIGHT_AT = 20, HEADER = 33 };
 
@@ -230,7 +230,7 @@ static size_t enlarged_room(const struct srv_record *record, const struct els_bu
 }
 
 /* The PNG enlarged, with the same text. */
-static int enlarge(const struct srv_record *record, struct els_buffer *png, int zoom)
+static int enlarge(const struct srv_job_record *record, struct els_buffer *png, int zoom)
 {
     _cleanup_(els_freep) char *caption = srv_caption(record->id, record->params, -1);
     const char *text[] = {"els", caption};
@@ -246,9 +246,9 @@ static int enlarge(const struct srv_record *record, struct els_buffer *png, int 
     return status;
 }
 
-void srv_results_sheet(struct srv_request *req, struct srv_response *res, const struct srv_record *record, int zoom)
+void srv_results_sheet(struct srv_request *req, struct srv_response *res, const struct srv_job_record *record, int zoom)
 {
-    const struct srv_kind *kind = srv_results_kind(res, record);
+    const struct srv_job_type *kind = srv_results_kind(res, record);
     struct els_buffer png = ELS_BUFFER_INIT(MAX_PNG);
     struct els_error err = {0};
     char sha256[65];
@@ -277,7 +277,7 @@ void srv_results_sheet(struct srv_request *req, struct srv_response *res, const 
     answer_drawn(req, res, record, status, &err, &png);
 }
 
-void srv_results_step(struct srv_request *req, struct srv_response *res, const struct srv_record *record, int64_t image,
+void srv_results_step(struct srv_request *req, struct srv_response *res, const struct srv_job_record *record, int64_t image,
                       int64_t step, bool xt, int zoom)
 {
     const char *word = xt ? "xt" : "x0";
@@ -294,10 +294,10 @@ void srv_results_step(struct srv_request *req, struct srv_response *res, const s
 /* ---- tensors ---- */
 
 /* Appends a whole tensor's data. The buffer's size is a multiple of 8 before: floats are aligned. */
-static int append_data(struct srv_request *req, const struct srv_record *record, const struct srv_output *o,
+static int append_data(struct srv_request *req, const struct srv_job_record *record, const struct srv_output *o,
                        struct els_buffer *out, struct els_error *err)
 {
-    struct srv_extent extent = srv_record_extent(record);
+    struct srv_extent extent = srv_job_record_extent(record);
     struct els_tensor t = o->describe(&extent);
     int64_t outer = o->image_axis == 0 ? 1 : t.dims[0], images = t.dims[o->image_axis];
     size_t values = srv_output_values(o, &extent) / (size_t)outer;
@@ -312,20 +312,20 @@ static int append_data(struct srv_request *req, const struct srv_record *record,
 }
 
 /* The buffer's maximum must allow for it. */
-static int append_npy(struct srv_request *req, const struct srv_record *record, const struct srv_output *o,
+static int append_npy(struct srv_request *req, const struct srv_job_record *record, const struct srv_output *o,
                       struct els_buffer *out, struct els_error *err)
 {
-    struct srv_extent extent = srv_record_extent(record);
+    struct srv_extent extent = srv_job_record_extent(record);
     struct els_tensor t = o->describe(&extent);
     int status = els_npy_write_header(out, t.dtype, t.ndim, t.dims);
 
     return status == 0 ? append_data(req, record, o, out, err) : status;
 }
 
-void srv_results_tensor(struct srv_request *req, struct srv_response *res, const struct srv_record *record,
+void srv_results_tensor(struct srv_request *req, struct srv_response *res, const struct srv_job_record *record,
                         const char *name)
 {
-    const struct srv_kind *kind = srv_results_kind(res, record);
+    const struct srv_job_type *kind = srv_results_kind(res, record);
     int i;
 
     if (!kind)
@@ -340,7 +340,7 @@ void srv_results_tensor(struct srv_request *req, struct srv_response *res, const
 /* ---- JSON ---- */
 
 /* One tensor as {"npy_base64":"…"}: 0, or a status. */
-static int add_inside(struct srv_request *req, const struct srv_record *record, const struct srv_output *o,
+static int add_inside(struct srv_request *req, const struct srv_job_record *record, const struct srv_output *o,
                       json_t *result, struct els_error *err)
 {
     _cleanup_(els_buffer_deinit) struct els_buffer bytes = ELS_BUFFER_INIT(MAX_HEADER + srv_results_bytes(record, o));
@@ -357,24 +357,24 @@ static int add_inside(struct srv_request *req, const struct srv_record *record, 
                : 0;
 }
 
-static size_t kept_bytes(const struct srv_record *record, const struct srv_kind *kind)
+static size_t kept_bytes(const struct srv_job_record *record, const struct srv_job_type *kind)
 {
     size_t all = 0;
 
     for (int i = 0; kind->outputs[i].word; i++)
-        all += srv_record_keeps(record, kind, i) ? srv_results_bytes(record, &kind->outputs[i]) : 0;
+        all += srv_job_record_keeps(record, kind, i) ? srv_results_bytes(record, &kind->outputs[i]) : 0;
     return all;
 }
 
 /* Are there tensors to be put inside? */
-static bool has_inside(const struct srv_record *record, const struct srv_kind *kind)
+static bool has_inside(const struct srv_job_record *record, const struct srv_job_type *kind)
 {
     return kind && kind->tensors_inside && record->status == SRV_SUCCEEDED;
 }
 
 /* A tensor has its bytes, their digits and the string that these become at once, and all strings are in the text, which
  * grows: 16/3 of the bytes, and some for headers. */
-static size_t inside_room(const struct srv_record *record, const struct srv_kind *kind)
+static size_t inside_room(const struct srv_job_record *record, const struct srv_job_type *kind)
 {
     size_t all = has_inside(record, kind) ? kept_bytes(record, kind) : 0;
 
@@ -382,14 +382,14 @@ static size_t inside_room(const struct srv_record *record, const struct srv_kind
 }
 
 /* The kept tensors into `result`, when they are small; else null, and tensors_url has them. */
-static int add_tensors(struct srv_request *req, const struct srv_record *record, const struct srv_kind *kind,
+static int add_tensors(struct srv_request *req, const struct srv_job_record *record, const struct srv_job_type *kind,
                        json_t *result, struct els_error *err)
 {
     size_t all = kept_bytes(record, kind);
     int status = 0;
 
     for (int i = 0; kind->outputs[i].word && status == 0; i++) {
-        if (!srv_record_keeps(record, kind, i))
+        if (!srv_job_record_keeps(record, kind, i))
             continue;
         if (all <= MAX_INSIDE)
             status = add_inside(req, record, &kind->outputs[i], result, err);
@@ -399,9 +399,9 @@ static int add_tensors(struct srv_request *req, const struct srv_record *record,
     return status;
 }
 
-void srv_results_json(struct srv_request *req, struct srv_response *res, int status, const struct srv_record *record)
+void srv_results_json(struct srv_request *req, struct srv_response *res, int status, const struct srv_job_record *record)
 {
-    const struct srv_kind *kind = srv_kind_find(record->kind);
+    const struct srv_job_type *kind = srv_job_type_find(record->kind);
     struct els_error err = {0};
     json_t *json;
     int read;
@@ -409,7 +409,7 @@ void srv_results_json(struct srv_request *req, struct srv_response *res, int sta
     /* What was just accepted is answered, for its id would be lost: it is charged as the body that it came in. */
     if (status != 202 && !srv_response_charge(res, srv_room_record(record, SRV_RECORD_WHOLE) + inside_room(record, kind)))
         return;
-    json = srv_record_json(record, SRV_RECORD_WHOLE);
+    json = srv_job_record_json(record, SRV_RECORD_WHOLE);
     read = json ? 0 : ELS_ENOMEM;
     if (read == 0 && has_inside(record, kind))
         read = add_tensors(req, record, kind, json_object_get(json, "result"), &err);
@@ -424,7 +424,7 @@ void srv_results_json(struct srv_request *req, struct srv_response *res, int sta
 /* ---- anything ---- */
 
 /* All images of the kind's main output in one picture. */
-static void answer_grid(struct srv_request *req, struct srv_response *res, const struct srv_record *record,
+static void answer_grid(struct srv_request *req, struct srv_response *res, const struct srv_job_record *record,
                         const struct srv_output *o)
 {
     struct els_buffer values = ELS_BUFFER_INIT(srv_results_bytes(record, o));
@@ -449,10 +449,10 @@ static void answer_grid(struct srv_request *req, struct srv_response *res, const
     }
 }
 
-void srv_results_answer(struct srv_request *req, struct srv_response *res, const struct srv_record *record,
+void srv_results_answer(struct srv_request *req, struct srv_response *res, const struct srv_job_record *record,
                         const char *type)
 {
-    const struct srv_kind *kind;
+    const struct srv_job_type *kind;
 
     if (strcmp(type, SRV_JSON_TYPE) == 0) {
         srv_results_json(req, res, 200, record);

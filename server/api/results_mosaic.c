@@ -1,5 +1,5 @@
 /*
- * The mosaic of one image at one step, from the store into JSON or a picture. Handlers of the back room call this; it
+ * The mosaic of one image at one step, from the store into JSON or a picture. Handlers call this; it
  * holds no state.
  *
  * The arrays are flat and row-major, because a client walks all of them: candidate k of pixel (i,j) is entry
@@ -14,9 +14,9 @@
 #include "server/api/answer_room.h"
 #include "server/api/results.h"
 #include "server/base/json_body.h"
-#include "server/jobs/service.h"
+#include "server/jobs/job_service.h"
 #include "server/params/caption.h"
-#include "server/types/kind_sample.h"
+#include "server/types/sample.h"
 
 enum { MAX_TEXT = 256 << 20, MAX_PNG = 256 << 20 };
 
@@ -38,7 +38,7 @@ static void mosaic_deinit(struct mosaic *m)
 }
 
 /* Which tensors tell of the step. False: the problem is in `res`. */
-static bool choose(struct srv_response *res, const struct srv_record *record, int64_t step, struct mosaic *m)
+static bool choose(struct srv_response *res, const struct srv_job_record *record, int64_t step, struct mosaic *m)
 {
     bool every = record->outputs & 1u << SRV_SAMPLE_MOSAIC, final = record->outputs & 1u << SRV_SAMPLE_FINAL_MOSAIC;
     int64_t last = record->num_steps - 1;
@@ -61,20 +61,20 @@ static bool choose(struct srv_response *res, const struct srv_record *record, in
 }
 
 /* One step's part of output i. */
-static void *read_part(struct srv_request *req, const struct srv_record *record, int i, int64_t image, int64_t step,
+static void *read_part(struct srv_request *req, const struct srv_job_record *record, int i, int64_t image, int64_t step,
                        size_t values, int *status, struct els_error *err)
 {
     float *part = *status == 0 ? els_alloc_array(values, sizeof(*part)) : NULL;
 
     if (*status == 0)
         *status = part ? srv_store_read_tensor(srv_request_daemon(req)->jobs->store, record->id,
-                                               srv_kind_sample.outputs[i].tensor, image, (size_t)step * values,
+                                               srv_job_type_sample.outputs[i].tensor, image, (size_t)step * values,
                                                values, part, err)
                        : ELS_ENOMEM;
     return part;
 }
 
-static int read_mosaic(struct srv_request *req, const struct srv_record *record, int64_t image, struct mosaic *m,
+static int read_mosaic(struct srv_request *req, const struct srv_job_record *record, int64_t image, struct mosaic *m,
                        struct els_error *err)
 {
     int first = m->last ? SRV_SAMPLE_FINAL_MOSAIC : SRV_SAMPLE_MOSAIC, status = 0;
@@ -108,7 +108,7 @@ static int write_floats(struct els_buffer *out, const char *name, const float *v
     return status == 0 ? els_buffer_printf(out, "]%s", after) : status;
 }
 
-static int write_json(struct els_buffer *out, const struct srv_record *record, int64_t image, const struct mosaic *m)
+static int write_json(struct els_buffer *out, const struct srv_job_record *record, int64_t image, const struct mosaic *m)
 {
     size_t count = m->pixels * (size_t)m->top;
     int status = els_buffer_printf(
@@ -137,7 +137,7 @@ static size_t json_bytes(const struct mosaic *m)
 }
 
 /* What answering takes: the parts; and as JSON (zoom 0) its text, which grows; as a map its mosaic and picture. */
-static size_t answer_room(const struct srv_record *record, const struct mosaic *m, int zoom)
+static size_t answer_room(const struct srv_job_record *record, const struct mosaic *m, int zoom)
 {
     struct els_shape drawn = {3, record->shape.h, record->shape.w};
     size_t parts = m->pixels * ((size_t)m->top * (SRV_PLACE_VALUES + 1) + 2) * sizeof(float);
@@ -150,7 +150,7 @@ static size_t answer_room(const struct srv_record *record, const struct mosaic *
 }
 
 /* Reads it all, when the memory of the whole answer could be charged. False: the problem is in `res`. */
-static bool find_mosaic(struct srv_request *req, struct srv_response *res, const struct srv_record *record,
+static bool find_mosaic(struct srv_request *req, struct srv_response *res, const struct srv_job_record *record,
                         int64_t image, int64_t step, int zoom, struct mosaic *m)
 {
     struct els_error err = {0};
@@ -158,7 +158,7 @@ static bool find_mosaic(struct srv_request *req, struct srv_response *res, const
 
     if (!srv_results_image_exists(res, record, image))
         return false;
-    if (strcmp(record->kind, srv_kind_sample.name) != 0) {
+    if (strcmp(record->kind, srv_job_type_sample.name) != 0) {
         srv_problem(res, 404, "tensor_not_found", "A job of the kind %s has no mosaic.", record->kind);
         return false;
     }
@@ -170,7 +170,7 @@ static bool find_mosaic(struct srv_request *req, struct srv_response *res, const
     return status == 0;
 }
 
-void srv_results_mosaic(struct srv_request *req, struct srv_response *res, const struct srv_record *record,
+void srv_results_mosaic(struct srv_request *req, struct srv_response *res, const struct srv_job_record *record,
                         int64_t image, int64_t step)
 {
     struct els_buffer text = ELS_BUFFER_INIT(MAX_TEXT);
@@ -182,7 +182,7 @@ void srv_results_mosaic(struct srv_request *req, struct srv_response *res, const
             srv_response_bytes(res, 200, SRV_JSON_TYPE, text.data, text.size);
             text = ELS_BUFFER_INIT(0); /* the response owns the bytes now */
         } else {
-            srv_problem(res, 500, "out_of_memory", "Memory is out.");
+            srv_problem(res, 500, "out_of_memory", "Out of memory.");
         }
     }
     els_buffer_deinit(&text);
@@ -192,7 +192,7 @@ void srv_results_mosaic(struct srv_request *req, struct srv_response *res, const
 /* ---- as a picture ---- */
 
 /* Do the job's patches wrap around? Its parameters say so. */
-static int wraps(const struct srv_record *record)
+static int wraps(const struct srv_job_record *record)
 {
     json_t *params = srv_json_stored(record->params);
     const char *machine = json_string_value(json_object_get(params, "machine"));
@@ -205,7 +205,7 @@ static int wraps(const struct srv_record *record)
 }
 
 /* The library's mosaic, as far as a picture looks at it: the heaviest candidates, entropy and regions. */
-static struct els_mosaic *restore(const struct srv_record *record, const struct mosaic *m)
+static struct els_mosaic *restore(const struct srv_job_record *record, const struct mosaic *m)
 {
     struct els_mosaic *out = els_alloc_array(1, sizeof(*out));
 
@@ -228,7 +228,7 @@ static struct els_mosaic *restore(const struct srv_record *record, const struct 
     return out;
 }
 
-static int draw(const struct srv_record *record, int64_t image, const struct mosaic *m, enum els_mosaic_map map, int zoom,
+static int draw(const struct srv_job_record *record, int64_t image, const struct mosaic *m, enum els_mosaic_map map, int zoom,
                 struct els_buffer *png)
 {
     _cleanup_(els_freep) char *caption = srv_caption(record->id, record->params, (int)image);
@@ -246,7 +246,7 @@ static int draw(const struct srv_record *record, int64_t image, const struct mos
     return status;
 }
 
-void srv_results_map(struct srv_request *req, struct srv_response *res, const struct srv_record *record,
+void srv_results_map(struct srv_request *req, struct srv_response *res, const struct srv_job_record *record,
                      int64_t image, int64_t step, const char *name, int zoom)
 {
     struct els_buffer png = ELS_BUFFER_INIT(MAX_PNG);
@@ -266,7 +266,7 @@ void srv_results_map(struct srv_request *req, struct srv_response *res, const st
         } else if (status == ELS_ELIMIT) {
             srv_problem_invalid(res, "?zoom", "zoom makes a picture of more than %d pixels.", ELS_PICTURE_MAX_PIXELS);
         } else {
-            srv_problem(res, 500, "out_of_memory", "Memory is out.");
+            srv_problem(res, 500, "out_of_memory", "Out of memory.");
         }
     }
     els_buffer_deinit(&png);

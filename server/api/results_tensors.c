@@ -16,8 +16,8 @@
 #include "els/npy.h"
 #include "els/safetensors.h"
 #include "server/api/results_internal.h"
-#include "server/base/kind.h"
-#include "server/jobs/service.h"
+#include "server/base/job_type.h"
+#include "server/jobs/job_service.h"
 
 enum { HEADER_ROOM = 16 << 10 /* of a header, beside the parameters */ };
 
@@ -47,18 +47,18 @@ static void free_answer(void *user)
     free(a);
 }
 
-size_t srv_results_bytes(const struct srv_record *record, const struct srv_output *o)
+size_t srv_results_bytes(const struct srv_job_record *record, const struct srv_output *o)
 {
-    struct srv_extent extent = srv_record_extent(record);
+    struct srv_extent extent = srv_job_record_extent(record);
     struct els_tensor t = o->describe(&extent);
 
     return els_tensor_bytes(&t);
 }
 
 /* Appends a tensor to the layout. */
-static void add_part(struct answer *a, const struct srv_record *record, const struct srv_output *o)
+static void add_part(struct answer *a, const struct srv_job_record *record, const struct srv_output *o)
 {
-    struct srv_extent extent = srv_record_extent(record);
+    struct srv_extent extent = srv_job_record_extent(record);
     struct els_tensor t = o->describe(&extent);
     struct part *p = &a->parts[a->num_parts++];
 
@@ -122,7 +122,7 @@ static int read_answer(struct srv_source *source, uint64_t offset, void *out, si
 /* ---- the two formats ---- */
 
 /* With room for a header of so many bytes. */
-static struct answer *new_answer(struct srv_request *req, const struct srv_record *record, size_t header)
+static struct answer *new_answer(struct srv_request *req, const struct srv_job_record *record, size_t header)
 {
     struct answer *a = els_alloc_array(1, sizeof(*a));
     void *space;
@@ -140,9 +140,9 @@ static struct answer *new_answer(struct srv_request *req, const struct srv_recor
     return a;
 }
 
-static int make_npy(struct answer *a, const struct srv_record *record, const struct srv_output *o)
+static int make_npy(struct answer *a, const struct srv_job_record *record, const struct srv_output *o)
 {
-    struct srv_extent extent = srv_record_extent(record);
+    struct srv_extent extent = srv_job_record_extent(record);
     struct els_tensor t = o->describe(&extent);
     int status = els_npy_write_header(&a->header, t.dtype, t.ndim, t.dims);
 
@@ -151,9 +151,9 @@ static int make_npy(struct answer *a, const struct srv_record *record, const str
     return status;
 }
 
-static int make_safetensors(struct answer *a, const struct srv_record *record, const struct srv_kind *kind)
+static int make_safetensors(struct answer *a, const struct srv_job_record *record, const struct srv_job_type *kind)
 {
-    struct srv_extent extent = srv_record_extent(record);
+    struct srv_extent extent = srv_job_record_extent(record);
     struct els_named_tensor list[SRV_MAX_OUTPUTS];
     const char *key = "params", *value = record->params;
     size_t n = 0;
@@ -171,8 +171,8 @@ static int make_safetensors(struct answer *a, const struct srv_record *record, c
 }
 
 /* `o` NULL: all of them, as safetensors. */
-static void answer(struct srv_request *req, struct srv_response *res, const struct srv_record *record,
-                   const struct srv_kind *kind, const struct srv_output *o)
+static void answer(struct srv_request *req, struct srv_response *res, const struct srv_job_record *record,
+                   const struct srv_job_type *kind, const struct srv_output *o)
 {
     /* The header holds the parameters as a JSON string: a quotation mark becomes two characters. */
     size_t header = HEADER_ROOM + (o ? 0 : 2 * strlen(record->params));
@@ -199,15 +199,15 @@ static void answer(struct srv_request *req, struct srv_response *res, const stru
         srv_results_reading_failed(req, res, record, status, &err);
 }
 
-void srv_results_npy(struct srv_request *req, struct srv_response *res, const struct srv_record *record,
+void srv_results_npy(struct srv_request *req, struct srv_response *res, const struct srv_job_record *record,
                      const struct srv_output *o)
 {
     answer(req, res, record, NULL, o);
 }
 
-void srv_results_tensors(struct srv_request *req, struct srv_response *res, const struct srv_record *record)
+void srv_results_tensors(struct srv_request *req, struct srv_response *res, const struct srv_job_record *record)
 {
-    const struct srv_kind *kind = srv_results_kind(res, record);
+    const struct srv_job_type *kind = srv_results_kind(res, record);
 
     if (kind)
         answer(req, res, record, kind, NULL);

@@ -1,6 +1,6 @@
 /*
  * Every POST that makes a job: a body becomes a stored, queued job; whoever wants to wait is parked until it has
- * ended. Handlers run in the back room, a waiting one once more each time it is woken.
+ * ended. Handlers run in the handler pool, a waiting one once more each time it is woken.
  *
  * A job is accepted when the store has it: from then on it will be run, whether the client stays or not.
  */
@@ -14,7 +14,7 @@
 #include "server/base/account.h"
 #include "server/base/clock.h"
 #include "server/base/json_body.h"
-#include "server/jobs/service.h"
+#include "server/jobs/job_service.h"
 #include "server/params/params_fields.h"
 
 enum { MAX_KEY = 255 };
@@ -22,7 +22,7 @@ enum { MAX_KEY = 255 };
 /* ---- what the client sent ---- */
 
 struct submission {
-    const struct srv_kind *kind;
+    const struct srv_job_type *kind;
     json_t *body;
     struct els_safetensors *tensors;
     const char *key; /* Idempotency-Key, or NULL */
@@ -49,7 +49,7 @@ static bool read_safetensors(struct srv_request *req, struct srv_response *res, 
         return false;
     status = els_safetensors_parse(&s->tensors, bytes, size, &err);
     if (status == ELS_ENOMEM) {
-        srv_problem(res, 500, "out_of_memory", "Memory is out.");
+        srv_problem(res, 500, "out_of_memory", "Out of memory.");
         return false;
     }
     if (status < 0) {
@@ -174,7 +174,7 @@ static struct srv_job *make_job(struct srv_request *req, struct srv_response *re
     if (srv_params_new(&params, &source, &faults) < 0)
         srv_faults_answer(&faults, res);
     else if (srv_job_new(&job, params, srv_request_key(req), srv_request_peer(req)) < 0)
-        srv_problem(res, 500, "out_of_memory", "Memory is out.");
+        srv_problem(res, 500, "out_of_memory", "Out of memory.");
     return job;
 }
 
@@ -242,7 +242,7 @@ static enum verdict submit(struct srv_request *req, struct srv_response *res, co
     return verdict == ACCEPTED ? ACCEPTED : REFUSED;
 }
 
-static bool accept_job(struct srv_request *req, struct srv_response *res, const struct srv_kind *kind,
+static bool accept_job(struct srv_request *req, struct srv_response *res, const struct srv_job_type *kind,
                        char id[SRV_ID_SIZE])
 {
     struct submission s = {.kind = kind};
@@ -273,20 +273,20 @@ static void free_waiting(void *user)
     struct waiting *w = user;
 
     if (w->waker)
-        srv_watch_remove(&w->job->watchers, w->waker);
+        srv_waiters_remove(&w->job->watchers, w->waker);
     srv_waker_unref(w->waker);
     srv_job_unref(w->job);
     free(w);
 }
 
-static struct waiting *begin_waiting(struct srv_request *req, struct srv_response *res, const struct srv_kind *kind,
+static struct waiting *begin_waiting(struct srv_request *req, struct srv_response *res, const struct srv_job_type *kind,
                                      int seconds)
 {
     struct waiting *w = els_alloc_array(1, sizeof(*w));
     struct srv_waker *waker = srv_request_waker(req);
 
     if (!w) {
-        srv_problem(res, 500, "out_of_memory", "Memory is out.");
+        srv_problem(res, 500, "out_of_memory", "Out of memory.");
         return NULL;
     }
     if (!accept_job(req, res, kind, w->id)) {
@@ -295,12 +295,12 @@ static struct waiting *begin_waiting(struct srv_request *req, struct srv_respons
     }
     w->until = srv_monotonic_ms() + (int64_t)seconds * 1000;
     w->job = srv_jobs_live(srv_request_daemon(req)->jobs, w->id);
-    if (w->job && seconds > 0 && srv_watch_add(&w->job->watchers, waker) == 0)
+    if (w->job && seconds > 0 && srv_waiters_add(&w->job->watchers, waker) == 0)
         w->waker = srv_waker_ref(waker); /* without it we do not wait: the job is accepted all the same */
     return w;
 }
 
-static void answer_ended(struct srv_request *req, struct srv_response *res, const struct srv_record *record,
+static void answer_ended(struct srv_request *req, struct srv_response *res, const struct srv_job_record *record,
                          const char *type)
 {
     json_t *error = srv_json_stored(record->error);
@@ -320,7 +320,7 @@ static void answer_ended(struct srv_request *req, struct srv_response *res, cons
 /* The answer, whatever has become of the job. `type` NULL: always JSON. */
 static void answer(struct srv_request *req, struct srv_response *res, const struct waiting *w, const char *type)
 {
-    struct srv_record record = {0};
+    struct srv_job_record record = {0};
     char location[64];
 
     if (!srv_results_find(req, res, w->id, &record))
@@ -332,11 +332,11 @@ static void answer(struct srv_request *req, struct srv_response *res, const stru
         srv_response_header(res, "Location", location);
         srv_results_json(req, res, 202, &record);
     }
-    srv_record_deinit(&record);
+    srv_job_record_deinit(&record);
 }
 
 /* Makes the job in the handler's first run; answers in its last. */
-static void post(struct srv_request *req, struct srv_response *res, const struct srv_kind *kind, int seconds,
+static void post(struct srv_request *req, struct srv_response *res, const struct srv_job_type *kind, int seconds,
                  const char *type)
 {
     struct waiting *w = srv_request_state(req);
@@ -369,7 +369,7 @@ int srv_patience(const struct srv_request *req, int otherwise)
     return wish < most ? wish : (int)most;
 }
 
-void srv_post_and_wait(struct srv_request *req, struct srv_response *res, const struct srv_kind *kind)
+void srv_post_and_wait(struct srv_request *req, struct srv_response *res, const struct srv_job_type *kind)
 {
     const char *type = srv_request_accepts(req, res, srv_results_types);
 
@@ -377,7 +377,7 @@ void srv_post_and_wait(struct srv_request *req, struct srv_response *res, const 
         post(req, res, kind, srv_patience(req, (int)srv_request_daemon(req)->config->sync_timeout), type);
 }
 
-void srv_post_job(struct srv_request *req, struct srv_response *res, const struct srv_kind *kind)
+void srv_post_job(struct srv_request *req, struct srv_response *res, const struct srv_job_type *kind)
 {
     post(req, res, kind, srv_patience(req, 0), NULL);
 }

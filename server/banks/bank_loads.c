@@ -74,7 +74,7 @@ struct srv_bank_load *srv_bank_load_unref(struct srv_bank_load *load)
     /* Release our own use, and acquire everybody's before the end. */
     if (load && atomic_fetch_sub_explicit(&load->refs, 1, memory_order_acq_rel) == 1) {
         give_back(load);
-        srv_watch_deinit(&load->watchers);
+        srv_waiters_deinit(&load->watchers);
         free(load);
     }
     return NULL;
@@ -102,7 +102,7 @@ static void say_refused(struct srv_bank_answer *answer, const struct srv_refusal
 
 static void say_no_memory(struct srv_bank_answer *answer)
 {
-    say(answer, 500, "out_of_memory", NULL, 0, "Memory is out.");
+    say(answer, 500, "out_of_memory", NULL, 0, "Out of memory.");
 }
 
 /* What the loader said of a file, as an answer. */
@@ -130,7 +130,7 @@ static void end(struct srv_bank_loads *loads, struct srv_bank_load *load)
             *load->birth.key ? load->birth.key : NULL, "request_id", load->request, NULL);
     srv_metrics_count(loads->daemon->metrics, good ? SRV_BANK_LOADS_DONE : SRV_BANK_LOADS_FAILED);
     atomic_store(&load->status, good ? SRV_LOAD_LOADED : SRV_LOAD_FAILED);
-    srv_watch_wake(&load->watchers);
+    srv_waiters_wake(&load->watchers);
 }
 
 /* ---- banks.json ---- */
@@ -450,7 +450,7 @@ static struct srv_bank_load *new_load(const struct srv_bank_order *order)
         return NULL;
     atomic_init(&load->refs, 1);
     atomic_init(&load->status, SRV_LOAD_WAITING);
-    srv_watch_init(&load->watchers);
+    srv_waiters_init(&load->watchers);
     load->fd = -1;
     load->replace = order->replace;
     load->ordered = srv_monotonic_ms();

@@ -6,7 +6,7 @@
  *     struct srv_bank_load *load = srv_bank_loads_begin(daemon->bank_loads, &order, &answer);
  *     if (!load)
  *         …                                        // answered at once: answer.status and the rest
- *     srv_watch_add(&load->watchers, waker);       // woken when it has ended
+ *     srv_waiters_add(&load->watchers, waker);       // woken when it has ended
  *     if (srv_bank_load_ended(load))
  *         …                                        // load->answer: 200, 201 or a problem
  *     load = srv_bank_load_unref(load);
@@ -23,7 +23,7 @@
 
 #include "server/banks/banks.h"
 #include "server/base/daemon.h"
-#include "server/http/watch.h"
+#include "server/http/waiters.h"
 
 enum {
     SRV_BANK_LOADS_WAITING = 8,  /* at most; a further one gets 503 */
@@ -57,7 +57,7 @@ enum srv_bank_load_status {
 
 struct srv_bank_load {
     atomic_int refs;
-    struct srv_watch watchers;
+    struct srv_waiters watchers;
     /* fixed at birth */
     struct srv_bank_birth birth;
     bool replace;

@@ -99,7 +99,7 @@ int srv_banks_save(struct srv_daemon *daemon, struct els_error *err)
         return 0;
     }
     if (!text)
-        return els_fail(err, ELS_ENOMEM, NULL, "Memory is out.");
+        return els_fail(err, ELS_ENOMEM, NULL, "Out of memory.");
     if (replace_file(dir, text) < 0)
         return els_fail(err, ELS_EIO, "state_dir", "%.160s/banks.json cannot be written: %s.", dir, strerror(errno));
     return 0;
@@ -145,7 +145,7 @@ static int open_saved(struct srv_daemon *daemon, struct saved *saved, struct srv
     struct srv_payer *payer = srv_payer_new(daemon->accounts, birth->key, "");
     struct srv_bank_demand demand = {.birth = birth, .path = birth->source, .fd = -1, .payer = payer};
     struct srv_refusal why;
-    int r = payer ? 0 : els_fail(err, ELS_ENOMEM, NULL, "Memory is out.");
+    int r = payer ? 0 : els_fail(err, ELS_ENOMEM, NULL, "Out of memory.");
 
     if (r == 0 && birth->origin == SRV_BANK_FILE) {
         if (!*daemon->config->bank_dir)

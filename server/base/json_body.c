@@ -123,7 +123,7 @@ json_t *srv_json_parse(const void *bytes, size_t size, const struct srv_json_bil
     }
     json =
         json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &reason);
-    /* jansson says nothing at all when memory is out before its first token. */
+    /* jansson says nothing at all when out of memory before its first token. */
     if (!json && (json_error_code(&reason) == json_error_out_of_memory || !*reason.text))
         return fail(error, 500, "out_of_memory", "The daemon is out of memory.");
     if (!json && json_error_code(&reason) == json_error_null_byte_in_key)

@@ -52,7 +52,7 @@ json_t *srv_json_parse(const void *bytes, size_t size, const struct srv_json_bil
 bool srv_json_charge(const struct srv_json_bill *bill, size_t bytes, struct srv_refusal *why);
 
 /* Any JSON value from a text of the store, of a bank, or of our own making. A new reference; NULL for NULL, for what is
- * damaged, and when memory is out. */
+ * damaged, and when out of memory. */
 json_t *srv_json_stored(const char *text);
 
 #endif

@@ -27,7 +27,7 @@ static const double whole_times[] = {0.05, 0.5, 0.9};
 
 enum { NUM_TIMES = sizeof(whole_times) / sizeof(*whole_times) };
 
-/* Candidates of all queries in one image; 0 when memory is out. */
+/* Candidates of all queries in one image; 0 when out of memory. */
 static int64_t pairs_per_image(struct els_shape shape, int p)
 {
     struct els_runs rows = {0}, cols = {0};

@@ -191,7 +191,7 @@ static int run_steps(struct run *r, struct els_pool *pool, struct els_error *err
 {
     int steps = els_calibration_num_steps(r->calibration), status = 0;
     struct cli_progress progress;
-    struct els_watch watch = {cli_progress_poll, &progress};
+    struct els_progress watch = {cli_progress_poll, &progress};
 
     cli_progress_begin(&progress, "time", steps, r->o->choice.quiet);
     for (int i = 0; i < steps && status == 0; i++) {
@@ -204,7 +204,7 @@ static int run_steps(struct run *r, struct els_pool *pool, struct els_error *err
     return status;
 }
 
-/* [S][T][K], or NULL when memory is out. */
+/* [S][T][K], or NULL when out of memory. */
 static json_t *curves(const struct run *r, const double *values)
 {
     size_t k = (size_t)r->spec.num_p;

@@ -133,7 +133,7 @@ static int draw(struct run *r, enum els_machine machine, float **out, struct els
     struct els_sample_spec spec = r->s.spec;
     struct els_sampler *sampler = NULL;
     struct cli_progress progress;
-    struct els_watch watch = {cli_progress_poll, &progress};
+    struct els_progress watch = {cli_progress_poll, &progress};
     size_t count = (size_t)spec.num_images * els_shape_values(els_bank_info(spec.bank)->shape);
     int status;
 
@@ -170,7 +170,7 @@ static int compare_all(struct run *r, struct els_pool *pool, struct els_error *e
 
 /* ---- the result ---- */
 
-/* Takes `value`; leaves `object` NULL when memory is out. */
+/* Takes `value`; leaves `object` NULL when out of memory. */
 static void set(json_t **object, const char *key, json_t *value)
 {
     if (*object && json_object_set_new(*object, key, value) == 0)

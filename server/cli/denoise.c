@@ -164,7 +164,7 @@ static int evaluate(struct run *r, struct els_pool *pool, struct els_error *err)
 {
     const struct cli_choice *c = &r->o->choice;
     struct cli_progress progress;
-    struct els_watch watch = {cli_progress_poll, &progress};
+    struct els_progress watch = {cli_progress_poll, &progress};
     struct els_evaluation e = {
         .bank = r->bank,
         .images = r->images,

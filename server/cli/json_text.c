@@ -1,5 +1,5 @@
 /*
- * JSON documents of the command line. Called from main's thread. jansson's constructors return NULL when memory is out;
+ * JSON documents of the command line. Called from main's thread. jansson's constructors return NULL when out of memory;
  * so does every function here, and json_pack passes a NULL on.
  */
 #include "server/cli/json_text.h"

@@ -1,7 +1,7 @@
 /*
  * json_text: results as JSON documents, in the shape of the HTTP contract.
  *
- *     json_t *root = json_pack("{s:o}", "t", cli_json_reals(t, n));     // NULL when memory is out
+ *     json_t *root = json_pack("{s:o}", "t", cli_json_reals(t, n));     // NULL when out of memory
  *     status = cli_json_write(&file, root, &err);                        // takes root, NULL too
  */
 #ifndef CLI_JSON_TEXT_H
@@ -12,7 +12,7 @@
 #include "els/scale.h"
 #include "server/cli/output.h"
 
-/* New references, or NULL when memory is out; a number that is not finite becomes null. */
+/* New references, or NULL when out of memory; a number that is not finite becomes null. */
 json_t *cli_json_integers(const int64_t *values, size_t n);
 json_t *cli_json_reals(const double *values, size_t n);
 /* {"t":[…],"p":[…]}: what --scales takes. */

@@ -77,7 +77,7 @@ struct run {
 };
 
 /* The mosaic of the step, then the step itself. */
-static int look_into_step(struct run *r, struct els_pool *pool, const struct els_watch *watch,
+static int look_into_step(struct run *r, struct els_pool *pool, const struct els_progress *watch,
                           struct els_error *err)
 {
     struct els_evaluation e = els_sampler_evaluation(r->sampler);
@@ -94,7 +94,7 @@ static int run_steps(struct run *r, struct els_pool *pool, struct els_error *err
 {
     int steps = els_sampler_num_steps(r->sampler), status = 0;
     struct cli_progress progress;
-    struct els_watch watch = {cli_progress_poll, &progress};
+    struct els_progress watch = {cli_progress_poll, &progress};
     struct els_evaluation last = {0};
 
     cli_progress_begin(&progress, "step", steps, r->o->sample.choice.quiet);

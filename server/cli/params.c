@@ -7,7 +7,7 @@
 #include "server/cli/json_text.h"
 #include "server/cli/spec.h"
 
-/* jansson's constructors return NULL when memory is out; so does every function below. */
+/* jansson's constructors return NULL when out of memory; so does every function below. */
 
 /* A preset by its name; anything else as pairs, which mean the same for any number of steps. */
 static json_t *scales_value(const struct cli_spec *s)

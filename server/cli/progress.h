@@ -6,7 +6,7 @@
  *     cli_progress_begin(&p, "step", 19, quiet);
  *     for (int s = 0; s < 19; s++) {
  *         p.step = s;
- *         els_sampler_step(sampler, pool, &(struct els_watch){cli_progress_poll, &p}, &err);
+ *         els_sampler_step(sampler, pool, &(struct els_progress){cli_progress_poll, &p}, &err);
  *     }
  *     cli_progress_end(&p);
  *
@@ -32,7 +32,7 @@ struct cli_progress {
 };
 
 void cli_progress_begin(struct cli_progress *p, const char *noun, int steps, int quiet);
-/* An els_watch poll, for any thread: draws now and then; non-zero when a signal is pending. */
+/* An els_progress poll, for any thread: draws now and then; non-zero when a signal is pending. */
 int cli_progress_poll(void *progress, double done);
 /* Wipes the bar. */
 void cli_progress_end(struct cli_progress *p);

@@ -55,7 +55,7 @@ static int check_form(struct cli_spec *s, const struct cli_sample_options *o, en
 
 /* The mosaics of the step that runs next, image by image. */
 static int keep_mosaics(const struct els_sampler *sampler, struct els_pool *pool,
-                        struct cli_result *result, int s, const struct els_watch *watch,
+                        struct cli_result *result, int s, const struct els_progress *watch,
                         struct els_error *err)
 {
     struct els_evaluation e = els_sampler_evaluation(sampler);
@@ -80,7 +80,7 @@ static int run_steps(struct els_sampler *sampler, struct els_pool *pool, struct 
 {
     int steps = els_sampler_num_steps(sampler), status = 0;
     struct cli_progress progress;
-    struct els_watch watch = {cli_progress_poll, &progress};
+    struct els_progress watch = {cli_progress_poll, &progress};
 
     cli_progress_begin(&progress, "step", steps, quiet);
     for (int s = 0; s < steps && status == 0; s++) {

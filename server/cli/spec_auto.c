@@ -27,7 +27,7 @@ int cli_scales_auto(struct cli_spec *s, const struct cli_choice *choice, struct 
     struct els_scales_auto_spec spec;
     struct els_pool *pool = NULL;
     struct cli_progress progress;
-    struct els_watch watch = {cli_progress_poll, &progress};
+    struct els_progress watch = {cli_progress_poll, &progress};
     int r;
 
     els_scales_auto_spec_init(&spec);

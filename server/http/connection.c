@@ -6,7 +6,7 @@
  * before a body makes it close with bytes unread, which resets the connection and may take the
  * answer with it. So an answer that is known early waits for the end of the body, which is thrown
  * away; and when the body itself is the trouble (too large, or of untrusted length) the answer is
- * written to the socket and the connection lingers (link.c).
+ * written to the socket and the connection lingers (socket_monitor.c).
  */
 #include "server/http/connection.h"
 
@@ -50,7 +50,7 @@ void srv_connection_free_request(struct srv_request *req)
 /* Libmicrohttpd must not have read it past the strict reader. */
 static bool is_checked(const struct srv_request *req)
 {
-    if (req->ordinal <= srv_link_wire(req->link)->requests)
+    if (req->ordinal <= srv_socket_wire(req->link)->requests)
         return true;
     srv_log(req->http->daemon->log, SRV_ERROR, "unchecked_request", "reason",
             "libmicrohttpd does not read with recv(2) of this program", NULL);
@@ -80,20 +80,20 @@ void *srv_connection_uri(void *cls, const char *uri, struct MHD_Connection *mhd)
         srv_connection_free_request(req);
         return NULL;
     }
-    srv_connection_free_request(srv_link_take(req->link));
-    req->ordinal = srv_link_begin(req->link, req);
+    srv_connection_free_request(srv_socket_take(req->link));
+    req->ordinal = srv_socket_begin(req->link, req);
     if (!is_checked(req)) {
-        srv_connection_free_request(srv_link_take(req->link));
+        srv_connection_free_request(srv_socket_take(req->link));
         return NULL;
     }
     status = srv_request_parse_uri(req, uri);
     if (status == ELS_ENOMEM)
-        srv_problem(&req->res, 500, "out_of_memory", "Memory is out.");
+        srv_problem(&req->res, 500, "out_of_memory", "Out of memory.");
     else if (status < 0)
         srv_problem(&req->res, 400, "bad_uri",
                     "The request target is longer than %d bytes or not well formed.", SRV_MAX_PATH);
     req->discard = status < 0;
-    srv_link_enter(req->link, SRV_LINK_RECEIVING, http->daemon->config->upload_timeout * 1000,
+    srv_socket_enter(req->link, SRV_SOCKET_RECEIVING, http->daemon->config->upload_timeout * 1000,
                    req->waker);
     return req;
 }
@@ -115,7 +115,7 @@ static void log_request(const struct srv_request *req, bool whole)
         req->http->daemon->log, SRV_INFO, "http_request", "method", req->method, "path", req->path,
         "route", req->match.pattern, "status", srv_log_number(status, req->res.status), "ms",
         srv_log_number(ms, (double)(srv_monotonic_ms() - req->started_ms)), "peer",
-        srv_link_peer(req->link), "key", *req->key.name ? req->key.name : NULL, "request_id", req->id, "outcome", whole ? NULL : "aborted", NULL);
+        srv_socket_peer(req->link), "key", *req->key.name ? req->key.name : NULL, "request_id", req->id, "outcome", whole ? NULL : "aborted", NULL);
 }
 
 void srv_connection_completed(void *cls, struct MHD_Connection *mhd, void **context,
@@ -123,7 +123,7 @@ void srv_connection_completed(void *cls, struct MHD_Connection *mhd, void **cont
 {
     struct srv_request *req = *context;
     struct srv_http *http = cls;
-    struct srv_link *link;
+    struct srv_socket *link;
     bool counted;
 
     if (!req)
@@ -136,7 +136,7 @@ void srv_connection_completed(void *cls, struct MHD_Connection *mhd, void **cont
         srv_metrics_request(http->daemon->metrics, req->match.pattern, req->res.status);
     }
     MHD_set_connection_option(mhd, MHD_CONNECTION_OPTION_TIMEOUT, http->idle_seconds);
-    srv_link_wait(link, http->daemon->config->upload_timeout * 1000);
+    srv_socket_wait(link, http->daemon->config->upload_timeout * 1000);
     srv_connection_free_request(req);
     if (counted)
         count(http, -1);
@@ -155,13 +155,13 @@ static void refuse(struct srv_request *req)
     req->res.must_close = true;
     srv_response_finish(&req->res);
     (void)!srv_response_write(&req->res, &bytes, strcmp(req->method, "HEAD") != 0);
-    srv_link_refuse(req->link, bytes.data, bytes.size);
+    srv_socket_refuse(req->link, bytes.data, bytes.size);
 }
 
 /* What the strict reader found. False when it found nothing. */
 static bool refuse_malformed(struct srv_request *req)
 {
-    const struct srv_verdict *why = srv_wire_refusal(srv_link_wire(req->link), req->ordinal);
+    const struct srv_verdict *why = srv_wire_refusal(srv_socket_wire(req->link), req->ordinal);
 
     if (!why)
         return false;
@@ -175,7 +175,7 @@ static enum MHD_Result visit_field(void *cls, enum MHD_ValueKind kind, const cha
 {
     struct srv_request *req = cls;
 
-    srv_framing_field(&req->framing, name ? name : "", value ? value : "");
+    srv_request_check_field(&req->checks, name ? name : "", value ? value : "");
     return MHD_YES;
 }
 
@@ -225,7 +225,7 @@ static void answer_options(struct srv_request *req)
     struct srv_response *res = &req->res;
 
     srv_response_header(res, "Allow", req->match.allowed);
-    if (srv_framing_is_cors(&req->http->policy, req->framing.origin)) {
+    if (srv_request_is_cors(&req->http->policy, req->checks.origin)) {
         srv_response_header(res, "Access-Control-Allow-Methods", req->match.allowed);
         srv_response_header(res, "Access-Control-Allow-Headers",
                             "Accept, Authorization, Content-Type, Idempotency-Key, Last-Event-ID, "
@@ -255,7 +255,7 @@ static const char *bearer_token(const struct srv_request *req)
 /* A wrong key has come. True, and a 429 is in the answer, when too many have from that address. */
 static bool is_struck(struct srv_request *req)
 {
-    const char *address = srv_link_network(req->link);
+    const char *address = srv_socket_network(req->link);
     int seconds = srv_strikes_count(req->http->strikes, address, srv_monotonic_ms());
     char text[16];
 
@@ -301,15 +301,15 @@ static bool authenticate(struct srv_request *req)
 static bool has_place(struct srv_request *req)
 {
     const struct srv_config *config = req->http->daemon->config;
-    enum srv_link_place place = srv_link_place(req->link);
+    enum srv_socket_place place = srv_socket_place(req->link);
 
-    if (place == SRV_LINK_ORDINARY)
+    if (place == SRV_SOCKET_ORDINARY)
         return true;
-    if (place == SRV_LINK_RESERVED_SHARE)
+    if (place == SRV_SOCKET_RESERVED_SHARE)
         srv_problem(&req->res, 429, "too_many_connections",
                     "%s has %lld connections open, which is all that one address may have "
                     "(max_connections_per_address).",
-                    srv_link_network(req->link), (long long)config->max_connections_per_address);
+                    srv_socket_network(req->link), (long long)config->max_connections_per_address);
     else
         srv_problem(&req->res, 503, "too_many_connections",
                     "All %lld connections that this daemon takes are in use (max_connections).",
@@ -412,7 +412,7 @@ static void charge(struct srv_request *req)
     if (paid)
         return;
     req->discard = true;
-    if (req->framing.has_body)
+    if (req->checks.has_body)
         refuse(req);
 }
 
@@ -431,16 +431,16 @@ static void read_head(struct srv_request *req, const char *method, const char *v
     req->res.must_close = atomic_load(&req->http->daemon->draining);
     if (refuse_malformed(req))
         return;
-    if (!srv_framing_check(&req->framing, version, &req->http->policy, &verdict)) {
+    if (!srv_request_check(&req->checks, version, &req->http->policy, &verdict)) {
         srv_problem(&req->res, verdict.status, verdict.code, "%s", verdict.detail);
         req->discard = true;
         req->res.must_close = true;
-        if (verdict.status == 400 && req->framing.has_body)
+        if (verdict.status == 400 && req->checks.has_body)
             refuse(req);
         return;
     }
     if (!req->discard && status < 0)
-        srv_problem(&req->res, 500, "out_of_memory", "Memory is out.");
+        srv_problem(&req->res, 500, "out_of_memory", "Out of memory.");
     if (!req->discard && (status < 0 || !route(req)))
         req->discard = true;
     charge(req);
@@ -462,7 +462,7 @@ static void receive(struct srv_request *req, const char *data, size_t size)
     if (!srv_request_grow_body(req, size)) {
         refuse(req);
     } else if (els_buffer_append(&req->body, data, size) < 0) {
-        srv_problem(&req->res, 500, "out_of_memory", "Memory is out.");
+        srv_problem(&req->res, 500, "out_of_memory", "Out of memory.");
         refuse(req);
     }
 }
@@ -495,7 +495,7 @@ static bool park(struct srv_request *req)
         srv_connection_queue(req);
     } else {
         req->phase = SRV_PARKED;
-        srv_link_enter(req->link, SRV_LINK_PARKED, req->res.park_ms, w);
+        srv_socket_enter(req->link, SRV_SOCKET_PARKED, req->res.park_ms, w);
     }
     pthread_mutex_unlock(&w->lock);
     return parked;
@@ -531,7 +531,7 @@ static enum srv_lane lane_of(const struct srv_request *req)
 void srv_connection_queue(struct srv_request *req)
 {
     req->turn.lane = req->phase == SRV_FETCHING ? SRV_LANE_QUICK : lane_of(req);
-    req->turn.address = srv_link_network(req->link);
+    req->turn.address = srv_socket_network(req->link);
     req->turn.payer = *req->key.name ? req->key.name : req->turn.address;
     srv_lanes_push(req->http->lanes, &req->turn);
 }
@@ -576,9 +576,9 @@ static enum MHD_Result send_answer(struct srv_request *req)
     w->expired = false;
     req->phase = SRV_SENDING;
     pthread_mutex_unlock(&w->lock);
-    /* From here on link.c alone tells who reads too slowly. */
+    /* From here on socket_monitor.c alone tells who reads too slowly. */
     MHD_set_connection_option(req->mhd, MHD_CONNECTION_OPTION_TIMEOUT, 0U);
-    if (!srv_link_enter(req->link, SRV_LINK_SENDING, 0, w))
+    if (!srv_socket_enter(req->link, SRV_SOCKET_SENDING, 0, w))
         return MHD_NO;
     return srv_response_queue(res, req->mhd) ? MHD_YES : MHD_NO;
 }
@@ -604,7 +604,7 @@ static enum MHD_Result answer(struct srv_request *req)
     if (phase == SRV_RECEIVING && !at_once && !req->seen_whole) {
         req->seen_whole = rests = true;
     } else if (phase == SRV_RECEIVING && !at_once) {
-        rests = srv_link_enter(req->link, SRV_LINK_BUSY, -1, w) && srv_waker_suspend(w);
+        rests = srv_socket_enter(req->link, SRV_SOCKET_BUSY, -1, w) && srv_waker_suspend(w);
         if (rests) {
             req->phase = SRV_WORKING;
             srv_connection_queue(req);
@@ -633,7 +633,7 @@ enum MHD_Result srv_connection_access(void *cls, struct MHD_Connection *mhd, con
     if (!req)
         return MHD_NO; /* out of memory when it began */
     if (!req->head_seen) {
-        srv_link_take(req->link);
+        srv_socket_take(req->link);
         read_head(req, method, version);
         return MHD_YES;
     }

@@ -28,17 +28,17 @@
 #include "server/base/daemon.h"
 #include "server/config/apikeys.h"
 #include "server/config/config.h"
-#include "server/http/framing.h"
+#include "server/http/request_checks.h"
 #include "server/http/http.h"
 #include "server/http/lanes.h"
-#include "server/http/link.h"
+#include "server/http/socket_monitor.h"
 #include "server/http/router.h"
 #include "server/http/strikes.h"
 
 enum {
     SRV_MAX_PATH = 2048,
     SRV_MAX_HEADERS = 16, /* of an answer, beyond the standing ones */
-    SRV_ID_SIZE = 24,
+    SRV_REQUEST_ID_SIZE = 24,
     SRV_PING_MS = 15000,
     SRV_CONNECTION_MEMORY = 32 << 10, /* the library's, of a connection: a request's head must fit */
 };
@@ -50,10 +50,10 @@ struct srv_http {
     struct srv_policy policy;
     struct srv_lanes *lanes;
     struct srv_strikes *strikes; /* wrong API keys */
-    struct srv_links *links;
+    struct srv_socket_monitor *links;
     int port;
     unsigned connection_limit; /* the library's: the reserved places and some room included */
-    unsigned idle_seconds; /* libmicrohttpd's own clock, where link.c's is not the only one */
+    unsigned idle_seconds; /* libmicrohttpd's own clock, where socket_monitor.c's is not the only one */
     uint64_t id_base;
     atomic_uint_fast64_t next_id;
     atomic_bool stopping; /* parked requests and streams are to end */
@@ -106,13 +106,13 @@ struct srv_response {
 struct srv_request {
     struct srv_http *http;
     struct MHD_Connection *mhd;
-    struct srv_link *link;
+    struct srv_socket *link;
     struct srv_waker *waker;
     uint64_t ordinal;         /* the how manieth of its connection */
     struct srv_turn turn;     /* in its lane */
     enum srv_phase phase;     /* guarded by waker->lock */
 
-    char id[SRV_ID_SIZE];
+    char id[SRV_REQUEST_ID_SIZE];
     int64_t started_ms;
     char *uri;       /* as it came */
     char *path;      /* without the query; into `uri` */
@@ -126,7 +126,7 @@ struct srv_request {
     struct srv_apikey key; /* that came with it; its name is "" where none is needed */
     struct srv_payer *payer; /* of all that it causes, once its head is there; NULL where nobody keeps accounts */
     struct srv_charge head;  /* for itself */
-    struct srv_framing framing;
+    struct srv_request_checks checks;
     bool head_seen;
     bool seen_whole; /* its last byte is there, and libmicrohttpd knows that no more is to be read */
     bool refused;    /* answered on the socket already; what still comes is thrown away */

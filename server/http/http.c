@@ -27,7 +27,7 @@
 enum {
     LANE_THREADS = 4, /* in each lane */
     OTHER_DESCRIPTORS = 64,       /* for the store, banks that are read, and the threads' own */
-    IDLE_SPARE_SECONDS = 5,       /* link.c is to be first: it says why it closes */
+    IDLE_SPARE_SECONDS = 5,       /* socket_monitor.c is to be first: it says why it closes */
 };
 
 /* ---- listening ---- */
@@ -113,15 +113,15 @@ static void connected(void *cls, struct MHD_Connection *mhd, void **context,
 
     if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
         if (*context)
-            srv_connection_free_request(srv_link_take(*context));
-        srv_link_free(*context);
+            srv_connection_free_request(srv_socket_take(*context));
+        srv_socket_free(*context);
         *context = NULL;
         return;
     }
     info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
-    *context = info ? srv_link_new(http->links, info->connect_fd) : NULL;
+    *context = info ? srv_socket_new(http->links, info->connect_fd) : NULL;
     if (*context)
-        srv_link_enter(*context, SRV_LINK_WAITING, http->daemon->config->upload_timeout * 1000,
+        srv_socket_enter(*context, SRV_SOCKET_WAITING, http->daemon->config->upload_timeout * 1000,
                        NULL);
 }
 
@@ -136,7 +136,7 @@ static int reserved_places(int64_t connections)
 {
     int64_t n = connections / 8;
 
-    return n > SRV_LINK_MOST_RESERVED ? SRV_LINK_MOST_RESERVED : n < 2 ? 2 : (int)n;
+    return n > SRV_SOCKET_MOST_RESERVED ? SRV_SOCKET_MOST_RESERVED : n < 2 ? 2 : (int)n;
 }
 
 /* As many as configured, if there are so many descriptors: once they are out, libmicrohttpd's
@@ -144,7 +144,7 @@ static int reserved_places(int64_t connections)
 static int64_t connection_limit(const struct srv_daemon *daemon)
 {
     const struct srv_config *config = daemon->config;
-    int64_t most = config->max_connections + spare_connections(config, SRV_LINK_MOST_RESERVED), have;
+    int64_t most = config->max_connections + spare_connections(config, SRV_SOCKET_MOST_RESERVED), have;
     struct rlimit limit;
     char number[32], wanted[32];
 
@@ -198,7 +198,7 @@ static int start_mhd(struct srv_http *http, int fd)
 static void free_http(struct srv_http *http)
 {
     srv_lanes_free(http->lanes);
-    srv_links_free(http->links);
+    srv_socket_monitor_free(http->links);
     srv_strikes_free(http->strikes);
     pthread_cond_destroy(&http->idle);
     pthread_mutex_destroy(&http->lock);
@@ -209,15 +209,15 @@ static struct srv_http *new_http(struct srv_daemon *daemon, const struct srv_rou
 {
     const struct srv_config *config = daemon->config;
     struct srv_http *http = els_alloc_array(1, sizeof(*http));
-    struct srv_link_limits limits = {.per_address = config->max_connections_per_address,
+    struct srv_socket_limits limits = {.per_address = config->max_connections_per_address,
                                      .upload_ms = config->upload_timeout * 1000};
     pthread_condattr_t monotonic;
 
     if (!http)
         return NULL;
     http->connection_limit = (unsigned)connection_limit(daemon);
-    limits.connections = http->connection_limit - spare_connections(config, SRV_LINK_MOST_RESERVED);
-    limits.reserved = SRV_LINK_MOST_RESERVED;
+    limits.connections = http->connection_limit - spare_connections(config, SRV_SOCKET_MOST_RESERVED);
+    limits.reserved = SRV_SOCKET_MOST_RESERVED;
     if (limits.connections < config->max_connections) {
         limits.reserved = reserved_places(http->connection_limit);
         limits.connections = http->connection_limit - spare_connections(config, limits.reserved);
@@ -232,13 +232,13 @@ static struct srv_http *new_http(struct srv_daemon *daemon, const struct srv_rou
     pthread_cond_init(&http->idle, &monotonic);
     pthread_condattr_destroy(&monotonic);
     if (getrandom(&http->id_base, sizeof(http->id_base), 0) != sizeof(http->id_base) ||
-        srv_links_new(&http->links, &limits) < 0 ||
+        srv_socket_monitor_new(&http->links, &limits) < 0 ||
         srv_strikes_new(&http->strikes, http->id_base) < 0 ||
         srv_lanes_new(&http->lanes, LANE_THREADS, srv_connection_work) < 0) {
         free_http(http);
         return NULL;
     }
-    srv_links_floor(http->links, config->min_read_rate, config->read_grace * 1000);
+    srv_socket_monitor_floor(http->links, config->min_read_rate, config->read_grace * 1000);
     return http;
 }
 
@@ -282,7 +282,7 @@ int srv_http_port(const struct srv_http *http)
 
 void srv_http_keys_changed(struct srv_http *http)
 {
-    srv_links_wake_all(http->links);
+    srv_socket_monitor_wake_all(http->links);
 }
 
 /* Until no request is active, or the time is up. */
@@ -311,10 +311,10 @@ struct srv_http *srv_http_stop(struct srv_http *http, int grace_ms)
         return NULL;
     fd = MHD_quiesce_daemon(http->mhd);
     atomic_store(&http->stopping, true);
-    srv_links_expire_all(http->links);
+    srv_socket_monitor_expire_all(http->links);
     wait_idle(http, grace_ms);
     atomic_store(&http->closing, true);
-    srv_links_abandon_all(http->links);
+    srv_socket_monitor_abandon_all(http->links);
     http->lanes = srv_lanes_free(http->lanes);
     MHD_stop_daemon(http->mhd);
     if (fd >= 0)

@@ -129,7 +129,7 @@ static ssize_t read_piece(void *cls, uint64_t position, char *out, size_t size)
     if (at >= p->filled) {
         if (ask(req, position))
             return 0;
-        srv_link_cut(req->link);
+        srv_socket_cut(req->link);
         return MHD_CONTENT_READER_END_WITH_ERROR;
     }
     n = p->filled - (size_t)at < size ? p->filled - (size_t)at : size;

@@ -1,6 +1,6 @@
 /*
  * Problems: errors as RFC 9457 documents. Called by handlers, in whatever thread they run. A
- * problem can grow (srv_problem_error) until the answer is finished; when memory is out, a fixed 500
+ * problem can grow (srv_problem_error) until the answer is finished; when out of memory, a fixed 500
  * takes its place.
  */
 #include <stdarg.h>
@@ -35,7 +35,7 @@ static json_t *format_value(const char *format, va_list ap)
     return text_value(text);
 }
 
-/* Sets a member; when memory is out the whole answer becomes the one that needs none. */
+/* Sets a member; when out of memory the whole answer becomes the one that needs none. */
 static void put(struct srv_response *res, json_t *object, const char *name, json_t *value)
 {
     if (json_object_set_new(object, name, value) < 0)

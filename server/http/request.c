@@ -13,7 +13,7 @@
 #include <strings.h>
 
 #include "server/base/json_body.h"
-#include "server/http/accept.h"
+#include "server/http/negotiate.h"
 #include "server/http/connection.h"
 #include "server/http/wire.h"
 
@@ -215,7 +215,7 @@ json_t *srv_request_json_text(struct srv_request *req, struct srv_response *res,
 const char *srv_request_accepts(const struct srv_request *req, struct srv_response *res,
                                 const char *const *offers)
 {
-    const char *best = srv_accept_best(req->accept, offers);
+    const char *best = srv_negotiate_best(req->accept, offers);
     char list[512] = "";
 
     if (offers[1])
@@ -260,7 +260,7 @@ const char *srv_request_key(const struct srv_request *req)
 
 const char *srv_request_peer(const struct srv_request *req)
 {
-    return srv_link_peer(req->link);
+    return srv_socket_peer(req->link);
 }
 
 struct srv_waker *srv_request_waker(struct srv_request *req)

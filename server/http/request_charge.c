@@ -27,7 +27,7 @@ static int64_t head_bytes(const struct srv_request *req)
 
 static void out_of_memory(struct srv_request *req)
 {
-    srv_problem(&req->res, 500, "out_of_memory", "Memory is out.");
+    srv_problem(&req->res, 500, "out_of_memory", "Out of memory.");
 }
 
 bool srv_request_charge_head(struct srv_request *req, bool always)
@@ -37,7 +37,7 @@ bool srv_request_charge_head(struct srv_request *req, bool always)
 
     if (!accounts)
         return true;
-    req->payer = srv_payer_new(accounts, req->key.name, srv_link_network(req->link));
+    req->payer = srv_payer_new(accounts, req->key.name, srv_socket_network(req->link));
     if (!req->payer) {
         if (!always)
             out_of_memory(req);

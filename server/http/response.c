@@ -245,8 +245,8 @@ static void each_header(const struct srv_response *res,
     visit(user, "X-Content-Type-Options", "nosniff");
     if (!has_header(res, "Cache-Control"))
         visit(user, "Cache-Control", "no-store");
-    if (srv_framing_is_cors(&req->http->policy, req->framing.origin)) {
-        visit(user, "Access-Control-Allow-Origin", req->framing.origin);
+    if (srv_request_is_cors(&req->http->policy, req->checks.origin)) {
+        visit(user, "Access-Control-Allow-Origin", req->checks.origin);
         visit(user, "Access-Control-Expose-Headers", "Location, Retry-After, X-Request-Id, ETag");
         visit(user, "Vary", "Origin");
     }

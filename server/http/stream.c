@@ -24,8 +24,8 @@ static bool rest(struct srv_request *req)
     if (!w->news && req->phase == SRV_SENDING && !atomic_load(&req->http->stopping)) {
         rests = srv_waker_suspend(w);
         if (rests)
-            srv_link_enter(req->link, SRV_LINK_STREAMING,
-                           srv_link_is_half_closed(req->link) ? PROBE_MS : SRV_PING_MS, w);
+            srv_socket_enter(req->link, SRV_SOCKET_STREAMING,
+                           srv_socket_is_half_closed(req->link) ? PROBE_MS : SRV_PING_MS, w);
     }
     pthread_mutex_unlock(&w->lock);
     return rests;
@@ -59,7 +59,7 @@ static ssize_t read_source(void *cls, uint64_t position, char *out, size_t size)
             return MHD_CONTENT_READER_END_OF_STREAM;
         n = res->stream.read(res->stream.user, out, size, ping);
         if (n > 0) {
-            srv_link_enter(req->link, SRV_LINK_SENDING, 0, w);
+            srv_socket_enter(req->link, SRV_SOCKET_SENDING, 0, w);
             return n;
         }
         if (n < 0 || stopping)

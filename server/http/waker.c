@@ -60,7 +60,7 @@ void srv_waker_resume(struct srv_waker *w)
 static void unpark(struct srv_waker *w)
 {
     w->req->phase = SRV_WORKING;
-    srv_link_enter(w->req->link, SRV_LINK_BUSY, -1, w);
+    srv_socket_enter(w->req->link, SRV_SOCKET_BUSY, -1, w);
     srv_connection_queue(w->req);
 }
 

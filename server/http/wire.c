@@ -9,7 +9,7 @@
  * A refused request must still be answered, after the answers to those before it. So something comes
  * out in its place that makes libmicrohttpd ask us: in place of a head, a request with the method
  * SRV_WIRE_REFUSED; in the middle of a chunked body, one more byte of body. connection.c then
- * answers with srv_wire_refusal's verdict on the socket, and closes (link.c).
+ * answers with srv_wire_refusal's verdict on the socket, and closes (socket_monitor.c).
  */
 #include "server/http/wire.h"
 
@@ -115,7 +115,7 @@ static bool check_request_line(struct srv_wire *wire, const char *line, size_t n
 
     target = memchr(line, ' ', n);
     version = target ? memchr(target + 1, ' ', (size_t)(end - target - 1)) : NULL;
-    if (!version || !srv_framing_is_token(line, (size_t)(target - line)) || version == target + 1 ||
+    if (!version || !srv_request_is_token(line, (size_t)(target - line)) || version == target + 1 ||
         memchr(line, '\t', n)) {
         malformed(wire, "The first line is not \"METHOD target HTTP/1.1\".");
         return false;
@@ -150,7 +150,7 @@ static bool check_field(struct srv_wire *wire, const char *line, size_t n)
                SRV_WIRE_FIELDS);
         return false;
     }
-    if (!colon || !srv_framing_is_token(line, (size_t)(colon - line))) {
+    if (!colon || !srv_request_is_token(line, (size_t)(colon - line))) {
         malformed(wire, colon == line ? "A header has no name."
                         : colon       ? "A header name is not a token."
                                       : "A header line has no colon.");
@@ -166,7 +166,7 @@ static bool is_blank(char c)
 
 /* Writes a field in its canonical form to `to`, which may be where it is. Returns its end. Its name
  * and its value are looked at on the way. */
-static char *write_field(struct srv_framing *framing, char *to, char *line, size_t n)
+static char *write_field(struct srv_request_checks *checks, char *to, char *line, size_t n)
 {
     char *colon = memchr(line, ':', n), *value = colon + 1, *end = line + n;
     size_t name_size = (size_t)(colon - line), value_size;
@@ -182,7 +182,7 @@ static char *write_field(struct srv_framing *framing, char *to, char *line, size
     memmove(to + name_size + 1, value, value_size);
     to[name_size] = to[name_size + 1 + value_size] =
         '\0'; /* a CR, or what follows a shorter line */
-    srv_framing_field(framing, to, to + name_size + 1);
+    srv_request_check_field(checks, to, to + name_size + 1);
     to[name_size] = ':';
     to += name_size + 1 + value_size;
     *to++ = '\r';
@@ -209,7 +209,7 @@ static bool read_length(struct srv_wire *wire, const char *text, size_t n)
 static void end_head(struct srv_wire *wire)
 {
     char *head = (char *)wire->head.data, *end = head + wire->head.size, *line, *to, *query;
-    struct srv_framing framing = {0};
+    struct srv_request_checks checks = {0};
     const char *length = NULL;
     size_t length_size = 0;
     char version[9] = "";
@@ -223,7 +223,7 @@ static void end_head(struct srv_wire *wire)
         char *next = (char *)memchr(line, '\n', (size_t)(end - line)) + 1;
         char *field = to;
 
-        to = write_field(&framing, to, line, (size_t)(next - 2 - line));
+        to = write_field(&checks, to, line, (size_t)(next - 2 - line));
         if (to > field && strncasecmp(field, "Content-Length:", 15) == 0) {
             length = field + 15;
             length_size = (size_t)(to - 2 - length);
@@ -232,7 +232,7 @@ static void end_head(struct srv_wire *wire)
     }
     *to++ = '\r';
     *to++ = '\n';
-    if (!srv_framing_check_length(&framing, version, &wire->why)) {
+    if (!srv_request_check_length(&checks, version, &wire->why)) {
         die(wire);
         return;
     }
@@ -240,7 +240,7 @@ static void end_head(struct srv_wire *wire)
         return;
     wire->requests++;
     wire->fields = wire->length = wire->digits = 0;
-    wire->state = framing.codings ? SRV_WIRE_IN_CHUNK_LINE
+    wire->state = checks.codings ? SRV_WIRE_IN_CHUNK_LINE
                   : wire->left    ? SRV_WIRE_IN_BODY
                                   : SRV_WIRE_IN_HEAD;
     give_head(wire, (size_t)(to - head));
@@ -297,7 +297,7 @@ static void read_head_byte(struct srv_wire *wire, uint8_t c)
     wire->head.maximum = SRV_WIRE_HEAD;
     status = els_buffer_append(&wire->head, &c, 1);
     if (status == ELS_ENOMEM)
-        refuse(wire, 503, "out_of_memory", "Memory is out.");
+        refuse(wire, 503, "out_of_memory", "Out of memory.");
     else if (status < 0)
         refuse(wire, 431, "head_too_large", "The head of the request is larger than %d bytes.",
                SRV_WIRE_HEAD);

@@ -29,7 +29,7 @@
 #include <stdint.h>
 
 #include "els/mem.h"
-#include "server/http/framing.h"
+#include "server/http/request_checks.h"
 
 enum {
     SRV_WIRE_HEAD = 16 << 10, /* bytes of a head */

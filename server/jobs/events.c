@@ -1,5 +1,5 @@
 /*
- * The ring of events of one job, and its readers. The conductor publishes (progress from any of its workers);
+ * The ring of events of one job, and its readers. The scheduler publishes (progress from any of its workers);
  * readers run on the HTTP threads and only copy memory, some kilobytes per call.
  *
  * An event is one reference-counted block of text, made before the lock is taken and freed after it is given up.

@@ -3,7 +3,7 @@
  *
  *     struct srv_events *events = NULL;
  *     srv_events_new(&events);
- *     srv_events_publish(events, "progress", "{\"step\":3}");       // the conductor
+ *     srv_events_publish(events, "progress", "{\"step\":3}");       // the scheduler
  *     srv_events_end(events, "succeeded", json);                     // once, last
  *
  *     struct srv_events_reader *reader = NULL;

@@ -8,18 +8,18 @@
  * of them is cancelled or late, the step is stopped and taken again without it: so it goes at once, at the price of a
  * part of a step for those who stay.
  *
- * Everything here runs on the executor's thread, but for srv_executor_new and srv_executor_assign (the conductor's) and
+ * Everything here runs on the executor's thread, but for srv_executor_new and srv_executor_assign (the scheduler's) and
  * the ends of all (the main thread's).
  */
 #include <string.h>
 
-#include "server/jobs/conductor_internal.h"
+#include "server/jobs/scheduler_internal.h"
 
 /* ---- runs that go ---- */
 
-void srv_conductor_leave(struct srv_conductor *c, struct srv_run *run, struct srv_executor *e)
+void srv_scheduler_leave(struct srv_scheduler *c, struct srv_job_run *run, struct srv_executor *e)
 {
-    struct srv_run **link = &c->runs;
+    struct srv_job_run **link = &c->runs;
 
     pthread_mutex_lock(&c->lock);
     while (*link != run)
@@ -29,7 +29,7 @@ void srv_conductor_leave(struct srv_conductor *c, struct srv_run *run, struct sr
     if (e)
         e->busy = false;
     pthread_mutex_unlock(&c->lock);
-    srv_run_free(run);
+    srv_job_run_free(run);
     pthread_mutex_lock(&c->lock);
     atomic_fetch_sub(&c->running, 1);
     pthread_cond_signal(&c->left);
@@ -39,15 +39,15 @@ void srv_conductor_leave(struct srv_conductor *c, struct srv_run *run, struct sr
 
 static void leave(struct srv_executor *e, int i)
 {
-    struct srv_run *run = e->runs[i];
+    struct srv_job_run *run = e->runs[i];
 
     e->count--;
-    memmove(e->runs + i, e->runs + i + 1, (size_t)(e->count - i) * sizeof(struct srv_run *));
+    memmove(e->runs + i, e->runs + i + 1, (size_t)(e->count - i) * sizeof(struct srv_job_run *));
     srv_turn_weigh(&e->turn, e->count);
-    srv_conductor_leave(e->conductor, run, e->count == 0 ? e : NULL);
+    srv_scheduler_leave(e->scheduler, run, e->count == 0 ? e : NULL);
 }
 
-static int index_of(const struct srv_executor *e, const struct srv_run *run)
+static int index_of(const struct srv_executor *e, const struct srv_job_run *run)
 {
     int i = 0;
 
@@ -57,10 +57,10 @@ static int index_of(const struct srv_executor *e, const struct srv_run *run)
 }
 
 /* While an end is stored, somebody else computes. */
-static void fail(struct srv_executor *e, struct srv_run *run, int status, const struct els_error *err)
+static void fail(struct srv_executor *e, struct srv_job_run *run, int status, const struct els_error *err)
 {
     srv_turn_rest(&e->turn);
-    srv_conductor_fail(e->conductor, run->job, run, status, err);
+    srv_scheduler_fail(e->scheduler, run->job, run, status, err);
     leave(e, index_of(e, run));
 }
 
@@ -72,7 +72,7 @@ static void reap(struct srv_executor *e)
             continue;
         }
         srv_turn_rest(&e->turn);
-        srv_conductor_cancel(e->conductor, e->runs[i]->job, e->runs[i]);
+        srv_scheduler_cancel(e->scheduler, e->runs[i]->job, e->runs[i]);
         leave(e, i);
     }
 }
@@ -81,29 +81,29 @@ static void reap(struct srv_executor *e)
 
 static struct srv_compute means(struct srv_executor *e)
 {
-    return (struct srv_compute){e->pool, &e->turn, &e->conductor->stopping};
+    return (struct srv_compute){e->pool, &e->turn, &e->scheduler->stopping};
 }
 
 /* Something has ended with `status`. What is cancelled goes with the next reap; when all is to stop, nothing does. */
-static void settle(struct srv_executor *e, struct srv_run *run, int status, struct els_error *err)
+static void settle(struct srv_executor *e, struct srv_job_run *run, int status, struct els_error *err)
 {
-    if (srv_job_is_cancelled(run->job) || (status == ELS_ECANCELLED && atomic_load(&e->conductor->stopping)))
+    if (srv_job_is_cancelled(run->job) || (status == ELS_ECANCELLED && atomic_load(&e->scheduler->stopping)))
         return;
-    if (srv_run_late(run)) {
+    if (srv_job_run_late(run)) {
         els_fail(err, ELS_ELIMIT, "job_timeout", "The job has computed for %lld s, which is all that it may.",
-                 (long long)e->conductor->parts.config->job_timeout);
+                 (long long)e->scheduler->parts.config->job_timeout);
         fail(e, run, ELS_ELIMIT, err);
     } else if (status < 0 && status != ELS_ECANCELLED) {
         fail(e, run, status, err);
     }
 }
 
-static void finish(struct srv_executor *e, struct srv_run *run)
+static void finish(struct srv_executor *e, struct srv_job_run *run)
 {
     struct srv_compute with = means(e);
     struct srv_outcome outcome;
     struct els_error err = {0};
-    int status = srv_run_outcome(run, &with, &outcome, &err);
+    int status = srv_job_run_outcome(run, &with, &outcome, &err);
 
     if (status == ELS_ECANCELLED)
         return; /* it goes with the next reap, or all is to stop */
@@ -112,14 +112,14 @@ static void finish(struct srv_executor *e, struct srv_run *run)
         return;
     }
     srv_turn_rest(&e->turn);
-    srv_conductor_succeed(e->conductor, run, &outcome);
+    srv_scheduler_succeed(e->scheduler, run, &outcome);
     leave(e, index_of(e, run));
 }
 
 /* The run that has computed least, and those that stand at the same step. Returns how many. */
-static int choose(const struct srv_executor *e, struct srv_run *chosen[SRV_MOST_RUNS])
+static int choose(const struct srv_executor *e, struct srv_job_run *chosen[SRV_MOST_RUNS])
 {
-    struct srv_run *first = e->runs[0];
+    struct srv_job_run *first = e->runs[0];
     int count = 1;
 
     for (int i = 1; i < e->count; i++)
@@ -127,14 +127,14 @@ static int choose(const struct srv_executor *e, struct srv_run *chosen[SRV_MOST_
             first = e->runs[i];
     chosen[0] = first;
     for (int i = 0; i < e->count; i++)
-        if (e->runs[i] != first && srv_runs_alike(first, e->runs[i]))
+        if (e->runs[i] != first && srv_job_runs_alike(first, e->runs[i]))
             chosen[count++] = e->runs[i];
     return count;
 }
 
-static void step(struct srv_executor *e, struct srv_run *const *chosen, int count)
+static void step(struct srv_executor *e, struct srv_job_run *const *chosen, int count)
 {
-    struct srv_metrics *metrics = e->conductor->parts.metrics;
+    struct srv_metrics *metrics = e->scheduler->parts.metrics;
     struct srv_compute with = means(e);
     double before[SRV_MOST_RUNS];
     struct els_error err = {0};
@@ -142,40 +142,40 @@ static void step(struct srv_executor *e, struct srv_run *const *chosen, int coun
 
     for (int i = 0; i < count; i++)
         before[i] = chosen[i]->seconds;
-    status = srv_runs_step(chosen, count, &with, &err);
+    status = srv_job_runs_step(chosen, count, &with, &err);
     if (status == 0 && count > 1)
         srv_metrics_count(metrics, SRV_SHARED_PASSES);
     if (status < 0 && status != ELS_ECANCELLED && count > 1) {
         /* Whose fault it is shows when each computes by itself. */
         count = 1;
         before[0] = chosen[0]->seconds;
-        status = srv_runs_step(chosen, count, &with, &err);
+        status = srv_job_runs_step(chosen, count, &with, &err);
     }
     for (int i = 0; i < count; i++) {
         if (status == 0)
             srv_metrics_observe(metrics, SRV_STEP_SECONDS, chosen[i]->seconds - before[i]);
-        if (status < 0 || !srv_run_finished(chosen[i]))
+        if (status < 0 || !srv_job_run_finished(chosen[i]))
             settle(e, chosen[i], status, &err);
     }
 }
 
 /* Its uploaded tensors are in the store while it waits. */
-static int begin(struct srv_executor *e, struct srv_run *run, struct els_error *err)
+static int begin(struct srv_executor *e, struct srv_job_run *run, struct els_error *err)
 {
     struct srv_compute with = means(e);
-    int status = srv_job_load_inputs(run->job, e->conductor->parts.store, err);
+    int status = srv_job_load_inputs(run->job, e->scheduler->parts.store, err);
 
-    return status == 0 ? srv_run_begin(run, &with, err) : status;
+    return status == 0 ? srv_job_run_begin(run, &with, err) : status;
 }
 
 /* The next that there is to do: one begins, one ends, or a step. */
 static void advance(struct srv_executor *e)
 {
-    struct srv_run *chosen[SRV_MOST_RUNS];
+    struct srv_job_run *chosen[SRV_MOST_RUNS];
     int count;
 
     for (int i = 0; i < e->count; i++) {
-        struct srv_run *run = e->runs[i];
+        struct srv_job_run *run = e->runs[i];
         struct els_error err = {0};
 
         if (!run->begun) {
@@ -185,7 +185,7 @@ static void advance(struct srv_executor *e)
             settle(e, run, status, &err);
             return;
         }
-        if (srv_run_finished(run)) {
+        if (srv_job_run_finished(run)) {
             finish(e, run);
             return;
         }
@@ -199,7 +199,7 @@ static void advance(struct srv_executor *e)
 /* False: all is to end. */
 static bool await_runs(struct srv_executor *e)
 {
-    struct srv_conductor *c = e->conductor;
+    struct srv_scheduler *c = e->scheduler;
 
     pthread_mutex_lock(&c->lock);
     while (e->next_count == 0 && !atomic_load(&c->stopping))
@@ -216,9 +216,9 @@ static void *execute(void *user)
     struct srv_executor *e = user;
 
     while (await_runs(e)) {
-        srv_turn_join(&e->turn, &e->conductor->turns);
+        srv_turn_join(&e->turn, &e->scheduler->turns);
         srv_turn_weigh(&e->turn, e->count);
-        while (e->count > 0 && !atomic_load(&e->conductor->stopping)) {
+        while (e->count > 0 && !atomic_load(&e->scheduler->stopping)) {
             reap(e);
             if (e->count > 0)
                 advance(e);
@@ -228,12 +228,12 @@ static void *execute(void *user)
     return NULL;
 }
 
-int srv_executor_new(struct srv_conductor *c)
+int srv_executor_new(struct srv_scheduler *c)
 {
     struct srv_executor *e = &c->executor[atomic_load(&c->executors)];
     int status;
 
-    *e = (struct srv_executor){.conductor = c};
+    *e = (struct srv_executor){.scheduler = c};
     status = els_pool_new(&e->pool, (int)c->parts.config->threads);
     if (status < 0)
         return status;
@@ -247,7 +247,7 @@ int srv_executor_new(struct srv_conductor *c)
     return 0;
 }
 
-void srv_executor_assign(struct srv_executor *e, struct srv_run *const *runs, int count)
+void srv_executor_assign(struct srv_executor *e, struct srv_job_run *const *runs, int count)
 {
     memcpy(e->next_runs, runs, (size_t)count * sizeof(*runs));
     e->next_count = count;
@@ -255,7 +255,7 @@ void srv_executor_assign(struct srv_executor *e, struct srv_run *const *runs, in
     pthread_cond_signal(&e->assigned);
 }
 
-void srv_executors_join(struct srv_conductor *c)
+void srv_executors_join(struct srv_scheduler *c)
 {
     pthread_mutex_lock(&c->lock);
     for (int i = 0; i < atomic_load(&c->executors); i++)
@@ -266,7 +266,7 @@ void srv_executors_join(struct srv_conductor *c)
         pthread_join(c->executor[i].thread, NULL);
 }
 
-void srv_executors_deinit(struct srv_conductor *c)
+void srv_executors_deinit(struct srv_scheduler *c)
 {
     for (int i = 0; i < atomic_load(&c->executors); i++) {
         pthread_cond_destroy(&c->executor[i].assigned);

@@ -2,14 +2,14 @@
  * One job's state. Any thread may look; the transitions are made by
  *
  *     from \ to   running      succeeded    failed       cancelled
- *     queued      conductor    never        conductor    DELETE's handler (it took the job out of the queue),
- *                                                        or the conductor (cancelled before its first step)
- *     running     never        conductor    conductor    conductor
+ *     queued      scheduler    never        scheduler    DELETE's handler (it took the job out of the queue),
+ *                                                        or the scheduler (cancelled before its first step)
+ *     running     never        scheduler    scheduler    scheduler
  *     ended       never        never        never        never
  *
  * and one more that happens only in the store: what is queued or running when the process ends is queued again by
  * the next one. At any moment one party owns a job: the queue, then the handler that took it out or the
- * conductor. Only the owner changes its status, after the store knows, so an ended job always has its results.
+ * scheduler. Only the owner changes its status, after the store knows, so an ended job always has its results.
  *
  * Lock order: job->lock is held for copying fields only. Publishing and waking happen after it is given up.
  */
@@ -49,7 +49,7 @@ static int random_id(char out[SRV_ID_SIZE])
     return 0;
 }
 
-static int describe(struct srv_record *record, const struct srv_params *params)
+static int describe(struct srv_job_record *record, const struct srv_params *params)
 {
     snprintf(record->kind, sizeof(record->kind), "%s", params->kind->name);
     record->status = SRV_QUEUED;
@@ -78,7 +78,7 @@ static int job_new(struct srv_job **out, struct srv_params *params)
     atomic_init(&job->refs, 1);
     atomic_init(&job->fate, SRV_FATE_OPEN);
     pthread_mutex_init(&job->lock, NULL);
-    srv_watch_init(&job->watchers);
+    srv_waiters_init(&job->watchers);
     job->params = params;
     job->born = srv_monotonic_ms();
     status = srv_events_new(&job->events);
@@ -110,7 +110,7 @@ int srv_job_new(struct srv_job **out, struct srv_params *params, const char *own
     return 0;
 }
 
-int srv_job_restore(struct srv_job **out, struct srv_params *params, const struct srv_record *record)
+int srv_job_restore(struct srv_job **out, struct srv_params *params, const struct srv_job_record *record)
 {
     struct srv_job *job = NULL;
     int status = job_new(&job, params);
@@ -140,8 +140,8 @@ struct srv_job *srv_job_unref(struct srv_job *job)
         srv_charge_give(&job->disk);
         srv_charge_give(&job->inputs);
         srv_events_unref(job->events);
-        srv_watch_deinit(&job->watchers);
-        srv_record_deinit(&job->record);
+        srv_waiters_deinit(&job->watchers);
+        srv_job_record_deinit(&job->record);
         pthread_mutex_destroy(&job->lock);
         free(job);
     }
@@ -185,29 +185,29 @@ enum srv_status srv_job_status(struct srv_job *job)
     return status;
 }
 
-int srv_job_snapshot(struct srv_job *job, struct srv_record *out)
+int srv_job_snapshot(struct srv_job *job, struct srv_job_record *out)
 {
     int status;
 
     pthread_mutex_lock(&job->lock);
-    status = srv_record_copy(out, &job->record);
+    status = srv_job_record_copy(out, &job->record);
     pthread_mutex_unlock(&job->lock);
     return status;
 }
 
 char *srv_job_text(struct srv_job *job)
 {
-    struct srv_record record = {0};
+    struct srv_job_record record = {0};
     char *text = NULL;
     json_t *json;
 
     if (srv_job_snapshot(job, &record) < 0)
         return NULL;
-    json = srv_record_event(&record);
+    json = srv_job_record_event(&record);
     if (json)
         text = els_json_text(json, JSON_COMPACT);
     json_decref(json);
-    srv_record_deinit(&record);
+    srv_job_record_deinit(&record);
     return text;
 }
 
@@ -314,7 +314,7 @@ void srv_job_progress(struct srv_job *job, int step, double done, bool now)
     snprintf(text, sizeof(text), "{\"image\":%lld,\"step\":%d,\"steps\":%d,\"eta_seconds\":%s}",
              (long long)p.image, p.step, p.steps, eta);
     srv_events_publish(job->events, "progress", text);
-    srv_watch_wake(&job->watchers);
+    srv_waiters_wake(&job->watchers);
 }
 
 static char *copy_text(const char *text)
@@ -341,5 +341,5 @@ void srv_job_end(struct srv_job *job, const struct srv_outcome *outcome)
     text = srv_job_text(job);
     srv_events_end(job->events, srv_status_name(outcome->status), text ? text : "{}");
     free(text);
-    srv_watch_wake(&job->watchers);
+    srv_waiters_wake(&job->watchers);
 }

@@ -3,7 +3,7 @@
  *
  *     struct srv_job *job = NULL;
  *     srv_job_new(&job, params, owner, peer);    // takes params
- *     srv_job_start(job, srv_now_ms());          // conductor
+ *     srv_job_start(job, srv_now_ms());          // scheduler
  *     srv_job_progress(job, 3, 0.5, false);      // whoever computes
  *     srv_job_end(job, &outcome);                // whoever ends it, once the store knows
  *     job = srv_job_unref(job);
@@ -14,10 +14,10 @@
 #include <stdatomic.h>
 
 #include "server/base/account.h"
-#include "server/http/watch.h"
+#include "server/http/waiters.h"
 #include "server/jobs/events.h"
 #include "server/params/params.h"
-#include "server/store/record.h"
+#include "server/store/job_record.h"
 #include "server/store/store.h"
 
 enum { SRV_PEER_SIZE = 48 };
@@ -41,10 +41,10 @@ struct srv_job {
     /* What it holds while it waits: `inputs` in memory, given back when nobody holds the job any more; `disk` in the
      * store, given back when it has ended. Set before it is queued; then only its owner looks at them. */
     struct srv_charge inputs, disk;
-    struct srv_watch watchers; /* parked requests and streams */
+    struct srv_waiters watchers; /* parked requests and streams */
 
     pthread_mutex_t lock; /* guards what follows */
-    struct srv_record record;
+    struct srv_job_record record;
     int64_t started_monotonic;
     int64_t last_told; /* when progress was last published, monotonic ms */
 };
@@ -53,7 +53,7 @@ struct srv_job {
  * client's address. */
 int srv_job_new(struct srv_job **out, struct srv_params *params, const char *owner, const char *peer);
 /* The same from a stored record (copied): keeps its id and times, status queued. Takes `params`. */
-int srv_job_restore(struct srv_job **out, struct srv_params *params, const struct srv_record *record);
+int srv_job_restore(struct srv_job **out, struct srv_params *params, const struct srv_job_record *record);
 struct srv_job *srv_job_ref(struct srv_job *job);
 /* NULL is fine. Returns NULL. */
 struct srv_job *srv_job_unref(struct srv_job *job);
@@ -61,9 +61,9 @@ struct srv_job *srv_job_unref(struct srv_job *job);
 /* May a job go from one status to the other? The table is in job.c. */
 bool srv_job_may(enum srv_status from, enum srv_status to);
 enum srv_status srv_job_status(struct srv_job *job);
-/* A copy of everything; srv_record_deinit it. ELS_ENOMEM. */
-int srv_job_snapshot(struct srv_job *job, struct srv_record *out);
-/* The job as JSON text for an event, srv_record_event (free()), or NULL when out of memory. */
+/* A copy of everything; srv_job_record_deinit it. ELS_ENOMEM. */
+int srv_job_snapshot(struct srv_job *job, struct srv_job_record *out);
+/* The job as JSON text for an event, srv_job_record_event (free()), or NULL when out of memory. */
 char *srv_job_text(struct srv_job *job);
 
 /* Queued → running. Publishes and wakes. */

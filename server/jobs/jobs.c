@@ -1,6 +1,6 @@
 /*
- * The job service as a whole: store, queue, conductor, and the list of live jobs. Made and ended by the main thread;
- * the handlers call the rest from the back room.
+ * The job service as a whole: store, queue, scheduler, and the list of live jobs. Made and ended by the main thread;
+ * the handlers call the rest from the handler pool.
  *
  * A job is live from just before the store accepts it until its end is in the store. So whoever looks for it in the
  * live list first and in the store second always finds it. After the end the store is the only truth.
@@ -15,7 +15,7 @@
 #include "core/base/json.h"
 #include "server/base/clock.h"
 #include "server/base/json_body.h"
-#include "server/jobs/service.h"
+#include "server/jobs/job_service.h"
 
 /* SQLite takes no larger blob. */
 enum { MAX_INPUTS = 1000 * 1000 * 1000 };
@@ -115,7 +115,7 @@ static int take_quotas(struct srv_jobs *jobs, const struct srv_job *job, struct 
                         "%s has %lld unfinished jobs, which is the most.", job->peer,
                         (long long)config->max_jobs_per_address);
     }
-    return status < 0 ? els_fail(err, status, NULL, "Memory is out.") : 0;
+    return status < 0 ? els_fail(err, status, NULL, "Out of memory.") : 0;
 }
 
 /* ---- in and out ---- */
@@ -163,7 +163,7 @@ int srv_jobs_submit(struct srv_jobs *jobs, struct srv_job *job, const char *idem
     add_live(jobs, job);
     status = srv_store_accept(jobs->store, &acceptance, err);
     if (status == ELS_EIO || status == ELS_EFORMAT)
-        srv_conductor_store_failed(jobs->conductor);
+        srv_scheduler_store_failed(jobs->scheduler);
     if (status != 0) {
         srv_queue_release(jobs->queue);
         remove_live(jobs, job);
@@ -177,7 +177,7 @@ int srv_jobs_submit(struct srv_jobs *jobs, struct srv_job *job, const char *idem
         /* Nobody would run it, and the client is told so: it must not come back at the next start. */
         srv_store_remove(jobs->store, job->record.id, NULL, srv_now_ms(), NULL);
         remove_live(jobs, job);
-        els_fail(err, status, NULL, "Memory is out.");
+        els_fail(err, status, NULL, "Out of memory.");
     }
     if (status == 0)
         srv_metrics_count(jobs->daemon->metrics, SRV_JOBS_ACCEPTED);
@@ -192,7 +192,7 @@ int srv_jobs_cancel(struct srv_jobs *jobs, struct srv_job *job, struct els_error
     if (!srv_queue_remove(jobs->queue, job)) {
         if (!srv_job_cancel(job))
             return SRV_JOBS_ENDING;
-        srv_conductor_wake(jobs->conductor);
+        srv_scheduler_wake(jobs->scheduler);
         return ELS_ECANCELLED;
     }
     /* The job is this thread's own now, and so is the queue's reference. */
@@ -206,7 +206,7 @@ int srv_jobs_cancel(struct srv_jobs *jobs, struct srv_job *job, struct els_error
     return status;
 }
 
-int srv_jobs_live_record(struct srv_jobs *jobs, struct srv_job *job, struct srv_record *out)
+int srv_jobs_live_record(struct srv_jobs *jobs, struct srv_job *job, struct srv_job_record *out)
 {
     int64_t position = srv_queue_position(jobs->queue, job);
     int status = srv_job_snapshot(job, out);
@@ -216,7 +216,7 @@ int srv_jobs_live_record(struct srv_jobs *jobs, struct srv_job *job, struct srv_
     return status;
 }
 
-int srv_jobs_record(struct srv_jobs *jobs, const char *id, const char *key, struct srv_record *out,
+int srv_jobs_record(struct srv_jobs *jobs, const char *id, const char *key, struct srv_job_record *out,
                     struct els_error *err)
 {
     struct srv_job *job;
@@ -229,13 +229,13 @@ int srv_jobs_record(struct srv_jobs *jobs, const char *id, const char *key, stru
         return srv_store_get(jobs->store, id, key, out, err);
     status = srv_jobs_live_record(jobs, job, out);
     srv_job_unref(job);
-    return status < 0 ? els_fail(err, status, NULL, "Memory is out.") : status;
+    return status < 0 ? els_fail(err, status, NULL, "Out of memory.") : status;
 }
 
 /* ---- what an earlier process left ---- */
 
 /* The tensors that came with the job, as a container over `bytes`; NULL when there were none. */
-static int stored_inputs(struct srv_jobs *jobs, const struct srv_record *record, struct els_buffer *bytes,
+static int stored_inputs(struct srv_jobs *jobs, const struct srv_job_record *record, struct els_buffer *bytes,
                          struct els_safetensors **out, struct els_error *err)
 {
     int status = srv_store_read_inputs(jobs->store, record->id, bytes, err);
@@ -245,7 +245,7 @@ static int stored_inputs(struct srv_jobs *jobs, const struct srv_record *record,
     return status == ELS_ENOENT ? 0 : status;
 }
 
-static int check_bank(const struct srv_params *params, const struct srv_record *record, struct els_error *err)
+static int check_bank(const struct srv_params *params, const struct srv_job_record *record, struct els_error *err)
 {
     if (strcmp(els_bank_info(params->spec.bank)->sha256, record->bank_sha256) == 0)
         return 0;
@@ -254,11 +254,11 @@ static int check_bank(const struct srv_params *params, const struct srv_record *
 }
 
 /* A live job from what the store holds. */
-static int restore(struct srv_jobs *jobs, const struct srv_record *record, struct srv_job **out, struct els_error *err)
+static int restore(struct srv_jobs *jobs, const struct srv_job_record *record, struct srv_job **out, struct els_error *err)
 {
     _cleanup_(els_buffer_deinit) struct els_buffer bytes = ELS_BUFFER_INIT(MAX_INPUTS);
     json_t *body = srv_json_stored(record->params);
-    struct srv_params_source source = {.kind = srv_kind_find(record->kind), .banks = jobs->daemon->banks,
+    struct srv_params_source source = {.kind = srv_job_type_find(record->kind), .banks = jobs->daemon->banks,
                                        .store = jobs->store, .owner = record->owner,
                                        .bank_sha256 = record->bank_sha256,
                                        .limits = srv_limits_widest(), .body = body};
@@ -296,7 +296,7 @@ static char *error_json(const char *code, const char *detail)
 }
 
 /* The job can no longer be run: it is stored as failed. */
-static int give_up(struct srv_jobs *jobs, const struct srv_record *record, const struct els_error *why,
+static int give_up(struct srv_jobs *jobs, const struct srv_job_record *record, const struct els_error *why,
                    struct els_error *err)
 {
     _cleanup_(els_freep) char *text = error_json("not_restored", why->message);
@@ -306,7 +306,7 @@ static int give_up(struct srv_jobs *jobs, const struct srv_record *record, const
     return srv_store_finish(jobs->store, record->id, &outcome, err);
 }
 
-static int requeue(struct srv_jobs *jobs, const struct srv_record *record, struct els_error *err)
+static int requeue(struct srv_jobs *jobs, const struct srv_job_record *record, struct els_error *err)
 {
     struct srv_payer *payer = srv_payer_new(jobs->daemon->accounts, record->owner, "");
     struct srv_job *job = NULL;
@@ -343,7 +343,7 @@ static int condemn(struct srv_jobs *jobs, int64_t sequence, const struct els_err
 
 static int requeue_all(struct srv_jobs *jobs, struct els_error *err)
 {
-    struct srv_record record = {0};
+    struct srv_job_record record = {0};
     int64_t after = 0;
     char number[32];
     int status, count = 0;
@@ -361,7 +361,7 @@ static int requeue_all(struct srv_jobs *jobs, struct els_error *err)
         }
         after = record.sequence;
         status = sound ? requeue(jobs, &record, err) : condemn(jobs, record.sequence, &why, err);
-        srv_record_deinit(&record);
+        srv_job_record_deinit(&record);
         if (status < 0)
             return status;
         count += sound;
@@ -406,19 +406,19 @@ int srv_jobs_new(struct srv_jobs **out, struct srv_daemon *daemon, struct els_er
     int status;
 
     if (!jobs)
-        return els_fail(err, ELS_ENOMEM, NULL, "Memory is out.");
+        return els_fail(err, ELS_ENOMEM, NULL, "Out of memory.");
     jobs->daemon = daemon;
     pthread_mutex_init(&jobs->lock, NULL);
     status = open_store(jobs, err);
     if (status == 0 && (srv_queue_new(&jobs->queue, config->queue_length) < 0 ||
                         srv_quota_new(&jobs->per_key, config->max_jobs_per_key) < 0 ||
                         srv_quota_new(&jobs->per_address, config->max_jobs_per_address) < 0))
-        status = els_fail(err, ELS_ENOMEM, NULL, "Memory is out.");
+        status = els_fail(err, ELS_ENOMEM, NULL, "Out of memory.");
     if (status == 0)
         status = requeue_all(jobs, err);
     if (status == 0)
-        status = srv_conductor_new(&jobs->conductor,
-                                   &(struct srv_conductor_parts){.config = config, .log = daemon->log,
+        status = srv_scheduler_new(&jobs->scheduler,
+                                   &(struct srv_scheduler_parts){.config = config, .log = daemon->log,
                                                                  .metrics = daemon->metrics,
                                                                  .store = jobs->store, .queue = jobs->queue,
                                                                  .accounts = daemon->accounts,
@@ -434,7 +434,7 @@ int srv_jobs_new(struct srv_jobs **out, struct srv_daemon *daemon, struct els_er
 
 int srv_jobs_start(struct srv_jobs *jobs)
 {
-    return srv_conductor_start(jobs->conductor);
+    return srv_scheduler_start(jobs->scheduler);
 }
 
 void srv_jobs_drain(struct srv_jobs *jobs)
@@ -443,7 +443,7 @@ void srv_jobs_drain(struct srv_jobs *jobs)
     int left = 0;
     char number[32];
 
-    srv_conductor_drain(jobs->conductor);
+    srv_scheduler_drain(jobs->scheduler);
     pthread_mutex_lock(&jobs->lock);
     for (size_t i = 0; i < SRV_LIVE_BUCKETS; i++) {
         for (job = jobs->live[i]; job; job = job->next_live, left++)
@@ -461,7 +461,7 @@ struct srv_jobs *srv_jobs_free(struct srv_jobs *jobs)
 
     if (!jobs)
         return NULL;
-    srv_conductor_free(jobs->conductor);
+    srv_scheduler_free(jobs->scheduler);
     srv_queue_free(jobs->queue);
     for (size_t i = 0; i < SRV_LIVE_BUCKETS; i++)
         while ((job = jobs->live[i]))
@@ -478,14 +478,14 @@ struct srv_jobs_counts srv_jobs_counts(const struct srv_jobs *jobs)
 {
     return (struct srv_jobs_counts){
         .queued = srv_queue_length(jobs->queue),
-        .running = srv_conductor_running(jobs->conductor),
+        .running = srv_scheduler_running(jobs->scheduler),
         .queue_capacity = (int)jobs->daemon->config->queue_length,
-        .workers = srv_conductor_workers(jobs->conductor),
-        .workers_busy = srv_conductor_workers_busy(jobs->conductor),
+        .workers = srv_scheduler_workers(jobs->scheduler),
+        .workers_busy = srv_scheduler_workers_busy(jobs->scheduler),
     };
 }
 
 bool srv_jobs_store_works(const struct srv_jobs *jobs)
 {
-    return srv_conductor_store_works(jobs->conductor);
+    return srv_scheduler_store_works(jobs->scheduler);
 }

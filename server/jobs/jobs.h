@@ -3,14 +3,14 @@
  *
  *     struct srv_jobs *jobs = NULL;
  *     srv_jobs_new(&jobs, daemon, &err);      // opens the store, re-queues what was unfinished
- *     srv_jobs_start(jobs);                   // the conductor thread and its pool begin to work
+ *     srv_jobs_start(jobs);                   // the scheduler thread and its pool begin to work
  *     …                                       // HTTP handlers in api_jobs.c call the rest
  *     srv_jobs_drain(jobs);                   // SIGTERM: no new ones; running jobs stop; unfinished jobs stay
  *                                             // in the store and are re-queued at the next start
  *     jobs = srv_jobs_free(jobs);
  *
  * Rooms: params (JSON ⇄ els_sample_spec), job (one job's state, events, waiters), queue (bounded FIFO),
- * conductor (lets jobs begin; executors compute, in turns), store (SQLite, WAL; ":memory:" without a
+ * scheduler (lets jobs begin; executors compute, in turns), store (SQLite, WAL; ":memory:" without a
  * state_dir), events (the server-sent event ring), api_jobs and api_samples (the routes).
  */
 #ifndef SRV_JOBS_H

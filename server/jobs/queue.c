@@ -1,5 +1,5 @@
 /*
- * The waiting line. Handlers push and remove, the conductor pops.
+ * The waiting line. Handlers push and remove, the scheduler pops.
  *
  * Every owner (API key) has a lane, first in first out. Lanes stand in a circle and give one job in turn, so an owner
  * with a thousand jobs does not keep another's first one waiting. A lane lives while it holds jobs; there
@@ -319,7 +319,7 @@ void srv_queue_note_duration(struct srv_queue *queue, double seconds)
     pthread_mutex_unlock(&queue->lock);
 }
 
-/* The conductor computes one job's worth at a time, so on the average a place becomes free once per mean duration.
+/* The scheduler computes one job's worth at a time, so on the average a place becomes free once per mean duration.
  * What was re-queued at start beyond the capacity has to go first. */
 int srv_queue_retry_after(struct srv_queue *queue)
 {

@@ -4,7 +4,7 @@
  *     if (srv_queue_reserve(queue))            // a place: taken before the job is written to the store
  *         …
  *     srv_queue_push(queue, job);              // uses the place; takes a reference
- *     job = srv_queue_pop(queue, NULL, NULL, 1000);  // the conductor; the reference is now its own
+ *     job = srv_queue_pop(queue, NULL, NULL, 1000);  // the scheduler; the reference is now its own
  */
 #ifndef SRV_QUEUE_H
 #define SRV_QUEUE_H

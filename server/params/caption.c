@@ -1,5 +1,5 @@
 /*
- * The text that pictures carry. Called on the conductor's threads when a job's pictures are drawn, and by handlers that
+ * The text that pictures carry. Called on the scheduler's threads when a job's pictures are drawn, and by handlers that
  * draw more of them later; no state.
  *
  * A job may have thousands of images and megabytes of parameters, and every image carries a caption: their size is
@@ -17,7 +17,7 @@
 #include "core/base/sha256.h"
 #include "els/mem.h"
 #include "server/base/json_body.h"
-#include "server/store/record.h"
+#include "server/store/job_record.h"
 
 /* What a seed and a number of images may grow by, or an "index" takes. */
 enum { ROOM = 40 };

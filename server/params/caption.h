@@ -20,12 +20,12 @@
 enum { SRV_CAPTION_BYTES = 32 << 10 };
 
 /* Of image `index` (seed + index, one image), or for −1 of all images together. `id` is the job's, `resolved` its
- * parameters. A new string (free()), or NULL when memory is out or `resolved` is damaged. */
+ * parameters. A new string (free()), or NULL when out of memory or `resolved` is damaged. */
 char *srv_caption(const char *id, const char *resolved, int index);
 /* From the caption of all images that of one. */
 char *srv_caption_of_image(const char *caption, int index);
 /* How many bytes the captions of a job's `num_images` images take at most, or one of all for −1; and the zero when
- * memory is out. */
+ * out of memory. */
 size_t srv_caption_bytes(const json_t *resolved, int64_t num_images);
 
 #endif

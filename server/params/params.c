@@ -1,6 +1,6 @@
 /*
  * From the body of a request to checked parameters and back to resolved JSON, the same way for every kind of job.
- * Called by the back room when a job comes in, and by srv_jobs_new when a stored job is queued again; no state.
+ * Called by the handler pool when a job comes in, and by srv_jobs_new when a stored job is queued again; no state.
  *
  * All fields are read before anything is refused, so one answer names every mistake, up to SRV_MAX_FAULTS: there the
  * reading ends, for the rest of a hostile body is not worth the time. What depends on several fields
@@ -73,7 +73,7 @@ int srv_fault(struct srv_faults *faults, const char *pointer, const char *format
 
 int srv_fault_memory(struct srv_faults *faults)
 {
-    srv_fault(faults, "", "Memory is out.");
+    srv_fault(faults, "", "Out of memory.");
     faults->status = 500;
     faults->code = "out_of_memory";
     return ELS_ENOMEM;
@@ -124,7 +124,7 @@ static int edit_distance(const char *a, const char *b)
     return row[n];
 }
 
-const struct srv_field *srv_field_find(const struct srv_kind *kind, const char *name)
+const struct srv_field *srv_field_find(const struct srv_job_type *kind, const char *name)
 {
     for (const struct srv_field *const *f = kind->fields; *f; f++)
         if (strcmp((*f)->name, name) == 0)
@@ -132,7 +132,7 @@ const struct srv_field *srv_field_find(const struct srv_kind *kind, const char *
     return NULL;
 }
 
-static void fault_unknown(struct srv_faults *faults, const struct srv_kind *kind, const char *name)
+static void fault_unknown(struct srv_faults *faults, const struct srv_job_type *kind, const char *name)
 {
     const char *closest = NULL;
     int best = 4; /* farther than that it is a guess, not a slip */

@@ -3,7 +3,7 @@
  *
  *     struct srv_params *params = NULL;
  *     struct srv_faults faults = {0};
- *     struct srv_params_source source = {.kind = &srv_kind_sample, .banks = banks, .store = store,
+ *     struct srv_params_source source = {.kind = &srv_job_type_sample, .banks = banks, .store = store,
  *                                        .limits = srv_limits_of(config), .body = json};
  *     if (srv_params_new(&params, &source, &faults) < 0)
  *         …                                          // faults.fault[0 … count−1]: pointer and sentence
@@ -24,7 +24,7 @@
 #include "els/safetensors.h"
 #include "els/sampler.h"
 #include "server/banks/banks.h"
-#include "server/base/kind.h"
+#include "server/base/job_type.h"
 #include "server/config/config.h"
 #include "server/store/store.h"
 
@@ -39,7 +39,7 @@ enum {
 
 /* What a person got wrong: all of it, not only the first mistake. */
 struct srv_faults {
-    int status;       /* 422; 413 when the result would be too large; 500 when memory is out */
+    int status;       /* 422; 413 when the result would be too large; 500 when out of memory */
     const char *code; /* for the problem: "invalid_parameters", "result_too_large", "job_too_expensive", "out_of_memory" */
     size_t count;     /* entries of `fault`; when they are full the reading has ended */
     struct {
@@ -64,7 +64,7 @@ struct srv_limits srv_limits_of(const struct srv_config *config);
 struct srv_limits srv_limits_widest(void);
 
 struct srv_params_source {
-    const struct srv_kind *kind;
+    const struct srv_job_type *kind;
     struct srv_banks *banks;
     struct srv_store *store; /* for scales that were saved under a name; NULL: there are none */
     const char *owner;       /* whose names these are; with a store */
@@ -85,11 +85,11 @@ struct srv_input {
 
 /* A checked request. Immutable once made, but for the values of inputs; every pointer in `spec` is owned by it. */
 struct srv_params {
-    const struct srv_kind *kind;
+    const struct srv_job_type *kind;
     struct els_sample_spec spec; /* as much of it as the kind's fields say; spec.bank is a reference */
     struct els_shape shape;      /* of the bank's images */
     int num_steps;               /* S, the steps that will run */
-    int depth;                   /* K of kind.h */
+    int depth;                   /* K of job_type.h */
     unsigned outputs;            /* bit i is row i of kind->outputs */
     uint64_t result_bytes;       /* of all tensors that the job will keep, and of its pictures' captions */
     uint64_t run_bytes;          /* memory that the job takes while it runs: results, states, what a pass needs */

@@ -350,7 +350,7 @@ static int read_exclude(struct srv_reading *r, const struct srv_field *f, const 
 
 /* ---- the noise schedule ---- */
 
-static const char *schedule_word(const struct srv_kind *kind, int i)
+static const char *schedule_word(const struct srv_job_type *kind, int i)
 {
     return i < ELS_SCHEDULE_COUNT ? els_schedule_name((enum els_schedule)i) : NULL;
 }
@@ -410,12 +410,12 @@ static int read_noise_schedule(struct srv_reading *r, const struct srv_field *f,
 
 /* ---- what is kept ---- */
 
-const char *srv_output_word(const struct srv_kind *kind, int i)
+const char *srv_output_word(const struct srv_job_type *kind, int i)
 {
     return kind->outputs[i].word;
 }
 
-static unsigned find_output(const struct srv_kind *kind, const json_t *value)
+static unsigned find_output(const struct srv_job_type *kind, const json_t *value)
 {
     const char *word;
 
@@ -425,7 +425,7 @@ static unsigned find_output(const struct srv_kind *kind, const json_t *value)
     return 0;
 }
 
-static const char *all_outputs(const struct srv_kind *kind, char *out, size_t size)
+static const char *all_outputs(const struct srv_job_type *kind, char *out, size_t size)
 {
     size_t used = 0;
     const char *word;
@@ -440,7 +440,7 @@ static const char *all_outputs(const struct srv_kind *kind, char *out, size_t si
 int srv_read_outputs(struct srv_reading *r, const struct srv_field *f, const json_t *value)
 {
     char pointer[96], text[SRV_VALUE_TEXT], all[128];
-    const struct srv_kind *kind = r->params->kind;
+    const struct srv_job_type *kind = r->params->kind;
 
     if (!json_is_array(value) || json_array_size(value) < 1 || json_array_size(value) > 16)
         return srv_fault(r->faults, "/outputs", "outputs is %s; it must be a list of 1 to 16 words from: %s.",
@@ -472,22 +472,22 @@ int srv_resolve_outputs(struct srv_reading *r)
 
 /* ---- the rows ---- */
 
-static const char *machine_word(const struct srv_kind *kind, int i)
+static const char *machine_word(const struct srv_job_type *kind, int i)
 {
     return i < ELS_MACHINE_COUNT ? els_machine_name((enum els_machine)i) : NULL;
 }
 
-static const char *candidates_word(const struct srv_kind *kind, int i)
+static const char *candidates_word(const struct srv_job_type *kind, int i)
 {
     return i < ELS_CANDIDATES_COUNT ? els_candidates_name((enum els_candidates)i) : NULL;
 }
 
-static const char *start_step_word(const struct srv_kind *kind, int i)
+static const char *start_step_word(const struct srv_job_type *kind, int i)
 {
     return i == ELS_START_PAPER ? "paper" : i == ELS_START_FULL ? "full" : NULL;
 }
 
-static const char *sampler_word(const struct srv_kind *kind, int i)
+static const char *sampler_word(const struct srv_job_type *kind, int i)
 {
     return i == ELS_DDIM ? "ddim" : i == ELS_DDPM ? "ddpm" : NULL;
 }

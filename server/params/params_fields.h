@@ -27,7 +27,7 @@ struct srv_field {
     const char *fallback;          /* the default, as JSON text; a missing field is read as this */
     int (*read)(struct srv_reading *r, const struct srv_field *f, const json_t *value);
     size_t target;                 /* of read_choice and read_integer: offset in struct srv_params */
-    const char *(*choice)(const struct srv_kind *kind, int i); /* the i-th allowed word, NULL past the end */
+    const char *(*choice)(const struct srv_job_type *kind, int i); /* the i-th allowed word, NULL past the end */
     int64_t min, max;              /* of numbers; most bytes of a text, most entries of a list */
     int64_t (*limit)(const struct srv_limits *limits); /* a configured maximum, lower than max */
     bool own;                      /* jobs that differ in it still ask the bank the same at every step */
@@ -41,7 +41,7 @@ extern const struct srv_field srv_field_bank, srv_field_machine, srv_field_candi
     srv_field_max_samples, srv_field_tolerance, srv_field_client_ref;
 
 /* The kind's row of that name, or NULL. */
-const struct srv_field *srv_field_find(const struct srv_kind *kind, const char *name);
+const struct srv_field *srv_field_find(const struct srv_job_type *kind, const char *name);
 /* A row's largest number under these limits. */
 int64_t srv_field_max(const struct srv_field *f, const struct srv_limits *limits);
 
@@ -55,7 +55,7 @@ const char *srv_value_text(const json_t *value, char out[SRV_VALUE_TEXT]);
 bool srv_whole(const json_t *value, int64_t *out);
 /* "/parent/name" as a JSON pointer: ~ and / in `name` are escaped. `parent` may be "". Returns `out`. */
 const char *srv_pointer(char out[96], const char *parent, const char *name);
-/* Marks that memory is out. Returns ELS_ENOMEM. */
+/* Marks that out of memory. Returns ELS_ENOMEM. */
 int srv_fault_memory(struct srv_faults *faults);
 /* Sets a field of the resolved object; takes the reference, NULL stands for "out of memory". */
 int srv_resolve(struct srv_reading *r, const char *name, json_t *value);
@@ -66,7 +66,7 @@ int srv_read_outputs(struct srv_reading *r, const struct srv_field *f, const jso
 /* Says in the resolved object what params->outputs is now. */
 int srv_resolve_outputs(struct srv_reading *r);
 /* The words of the kind's outputs, for the row of `outputs`. */
-const char *srv_output_word(const struct srv_kind *kind, int i);
+const char *srv_output_word(const struct srv_job_type *kind, int i);
 
 /* params_scales.c and params_tensor.c */
 int srv_read_scales(struct srv_reading *r, const struct srv_field *f, const json_t *value);

@@ -1,7 +1,7 @@
 /*
  * The store's file: opening, locking, schema, statements, transactions. store_jobs.c, store_results.c,
  * store_room.c and store_scales.c hold what is done with it, store_check.c what a row must be. The store is called by the
- * handlers' threads and by the conductor, never by an HTTP thread.
+ * handlers' threads and by the scheduler, never by an HTTP thread.
  *
  * Two connections: one writes, one reads, each behind its own mutex, so that reading a large result does not
  * hold up the acceptance of a job (WAL lets them work side by side). No call holds both mutexes, and
@@ -170,7 +170,7 @@ int srv_db_fail(struct srv_db *db, int rc, struct els_error *err)
 
     switch (rc & 0xff) {
     case SQLITE_NOMEM:
-        return els_fail(err, ELS_ENOMEM, NULL, "Memory is out.");
+        return els_fail(err, ELS_ENOMEM, NULL, "Out of memory.");
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
         return els_fail(err, ELS_EFORMAT, NULL, "The job store is damaged: %s.", text);
@@ -396,7 +396,7 @@ int srv_store_open(struct srv_store **out, const char *state_dir, struct els_err
     int status;
 
     if (!store)
-        return els_fail(err, ELS_ENOMEM, NULL, "Memory is out.");
+        return els_fail(err, ELS_ENOMEM, NULL, "Out of memory.");
     store->lock_fd = -1;
     pthread_mutex_init(&store->writer.lock, NULL);
     pthread_mutex_init(&store->own_reader.lock, NULL);

@@ -18,7 +18,7 @@
 
 #include "els/mem.h"
 #include "server/base/account.h"
-#include "server/store/record.h"
+#include "server/store/job_record.h"
 
 struct srv_store;
 
@@ -66,7 +66,7 @@ int srv_store_open(struct srv_store **out, const char *state_dir, struct els_err
 struct srv_store *srv_store_close(struct srv_store *store);
 
 struct srv_acceptance {
-    const struct srv_record *record;
+    const struct srv_job_record *record;
     const void *inputs; /* uploaded tensors as one safetensors container, or NULL */
     size_t inputs_size;
     const char *idempotency_key; /* or NULL */
@@ -124,7 +124,7 @@ int srv_store_finish(struct srv_store *store, const char *id, const struct srv_o
 
 /* 0 and *out is to be deinited; SRV_STORE_GONE; ELS_ENOENT; ELS_EFORMAT (srv_store_is_damage); another negative
  * status. `asker`: only what is, or was, of that owner exists; NULL or "": all. */
-int srv_store_get(struct srv_store *store, const char *id, const char *asker, struct srv_record *out,
+int srv_store_get(struct srv_store *store, const char *id, const char *asker, struct srv_job_record *out,
                   struct els_error *err);
 
 struct srv_store_query {
@@ -135,11 +135,11 @@ struct srv_store_query {
 };
 /* Newest first, without `result`; damaged rows are left out. `each` borrows the record; non-zero from it stops the walk with ELS_ECANCELLED. */
 int srv_store_list(struct srv_store *store, const struct srv_store_query *query,
-                   int (*each)(void *user, const struct srv_record *record), void *user, struct els_error *err);
+                   int (*each)(void *user, const struct srv_job_record *record), void *user, struct els_error *err);
 
 /* The oldest queued or running job with a sequence above `after`: 0, or ELS_ENOENT. For queueing again at start.
  * ELS_EFORMAT with srv_store_is_damage: out->sequence is set, nothing else; see srv_store_condemn. */
-int srv_store_next_unfinished(struct srv_store *store, int64_t after, struct srv_record *out,
+int srv_store_next_unfinished(struct srv_store *store, int64_t after, struct srv_job_record *out,
                               struct els_error *err);
 
 /* A damaged unfinished job ends as failed: what cannot be made sense of in its row is replaced by neutral values, and

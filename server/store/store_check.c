@@ -16,7 +16,7 @@
 #include "els/engine.h"
 #include "els/sampler.h"
 #include "els/scale.h"
-#include "server/base/kind.h"
+#include "server/base/job_type.h"
 #include "server/store/store_db.h"
 
 /* The field of an els_error about damage. */
@@ -293,7 +293,7 @@ static int64_t read_int(struct row *r, int i, const char *name, int64_t least, i
     return r->status < 0 ? least : value;
 }
 
-/* Text of at most `most` bytes, borrowed until the row is left. NULL: it is SQL's NULL, or damaged, or memory is out. */
+/* Text of at most `most` bytes, borrowed until the row is left. NULL: it is SQL's NULL, or damaged, or out of memory. */
 static const char *read_text(struct row *r, int i, const char *name, size_t most, size_t *size)
 {
     int type = sqlite3_column_type(r->s, i);
@@ -309,7 +309,7 @@ static const char *read_text(struct row *r, int i, const char *name, size_t most
     if (type != SQLITE_TEXT)
         r->status = srv_db_damage(r->err, "%s is not text", name);
     else if (!text)
-        r->status = els_fail(r->err, ELS_ENOMEM, NULL, "Memory is out.");
+        r->status = els_fail(r->err, ELS_ENOMEM, NULL, "Out of memory.");
     else if (*size > most)
         r->status = srv_db_damage(r->err, "%s has %zu bytes; at most %zu are possible", name, *size, most);
     else if (memchr(text, '\0', *size))
@@ -341,7 +341,7 @@ static void dup_json(struct row *r, int i, const char *name, char **out)
     }
     *out = strdup(text);
     if (!*out)
-        r->status = els_fail(r->err, ELS_ENOMEM, NULL, "Memory is out.");
+        r->status = els_fail(r->err, ELS_ENOMEM, NULL, "Out of memory.");
 }
 
 static void check_digits(struct row *r, const char *name, const char *text, size_t digits)
@@ -354,9 +354,9 @@ static void check_digits(struct row *r, const char *name, const char *text, size
 
 /* ---- a job ---- */
 
-static const struct srv_kind *check_kind(struct row *r, const char *name)
+static const struct srv_job_type *check_kind(struct row *r, const char *name)
 {
-    const struct srv_kind *kind = r->status == 0 ? srv_kind_find(name) : NULL;
+    const struct srv_job_type *kind = r->status == 0 ? srv_job_type_find(name) : NULL;
 
     if (r->status == 0 && !kind)
         r->status = srv_db_damage(r->err, "there is no kind of job \"%s\"", name);
@@ -364,7 +364,7 @@ static const struct srv_kind *check_kind(struct row *r, const char *name)
 }
 
 /* Each is in its range; together they may still make more than the store can hold. */
-static void check_sizes(struct row *r, const struct srv_kind *kind, const struct srv_extent *e, unsigned outputs)
+static void check_sizes(struct row *r, const struct srv_job_type *kind, const struct srv_extent *e, unsigned outputs)
 {
     uint64_t all = 0;
 
@@ -383,7 +383,7 @@ static void check_sizes(struct row *r, const struct srv_kind *kind, const struct
     }
 }
 
-static unsigned read_extent(struct row *r, int i, const struct srv_kind *kind, struct srv_extent *e)
+static unsigned read_extent(struct row *r, int i, const struct srv_job_type *kind, struct srv_extent *e)
 {
     int rows = 0;
     unsigned outputs;
@@ -407,7 +407,7 @@ int srv_db_extent(sqlite3_stmt *s, int first, const char *name, size_t *values, 
     struct row r = {s, err, 0};
     struct srv_extent e = {0};
     char kind_name[16];
-    const struct srv_kind *kind;
+    const struct srv_job_type *kind;
 
     copy_text(&r, first + 1, "kind", kind_name, sizeof(kind_name));
     kind = check_kind(&r, kind_name);
@@ -425,7 +425,7 @@ int srv_db_extent(sqlite3_stmt *s, int first, const char *name, size_t *values, 
 }
 
 /* The row's numbers against each other. */
-static void check_life(struct row *r, const struct srv_record *record)
+static void check_life(struct row *r, const struct srv_job_record *record)
 {
     bool ended = srv_status_ended(record->status);
 
@@ -444,9 +444,9 @@ static void check_life(struct row *r, const struct srv_record *record)
         r->status = srv_db_damage(r->err, "%d of its %d steps are done", record->progress.step, record->num_steps);
 }
 
-static void read_job(struct row *r, struct srv_record *out)
+static void read_job(struct row *r, struct srv_job_record *out)
 {
-    const struct srv_kind *kind;
+    const struct srv_job_type *kind;
     struct srv_extent e = {0};
 
     copy_text(r, 1, "id", out->id, sizeof(out->id));
@@ -479,9 +479,9 @@ static void read_job(struct row *r, struct srv_record *out)
     check_life(r, out);
 }
 
-int srv_db_record(sqlite3_stmt *s, struct srv_record *out, struct els_error *err)
+int srv_db_record(sqlite3_stmt *s, struct srv_job_record *out, struct els_error *err)
 {
-    struct srv_record known = {.sequence = sqlite3_column_int64(s, 0)};
+    struct srv_job_record known = {.sequence = sqlite3_column_int64(s, 0)};
     struct els_error ours = {0};
     struct row r = {s, err ? err : &ours, 0};
 
@@ -491,7 +491,7 @@ int srv_db_record(sqlite3_stmt *s, struct srv_record *out, struct els_error *err
         return 0;
     memcpy(known.id, out->id, sizeof(known.id));
     memcpy(known.owner, out->owner, sizeof(known.owner));
-    srv_record_deinit(out);
+    srv_job_record_deinit(out);
     *out = known;
     return r.status;
 }

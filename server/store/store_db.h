@@ -123,7 +123,7 @@ int srv_db_fail(struct srv_db *db, int rc, struct els_error *err);
     "bank_sha256, channels, height, width, num_images, num_steps, depth, outputs, seed, last_event, steps_done"
 /* The current row as a record, every column checked (store_check.c). ELS_ENOMEM; ELS_EFORMAT: damage, of which only
  * out->sequence and, where they are whole, id and owner are filled. */
-int srv_db_record(sqlite3_stmt *s, struct srv_record *out, struct els_error *err);
+int srv_db_record(sqlite3_stmt *s, struct srv_job_record *out, struct els_error *err);
 /* The columns that srv_db_extent reads, in its order, of the job `j`. */
 #define SRV_EXTENT_COLUMNS "j.sequence, j.kind, j.channels, j.height, j.width, j.num_images, j.num_steps, j.depth, j.outputs"
 /* How many values of each image the job's tensor `name` has, from these columns, which begin with column `first`.

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "server/base/kind.h"
+#include "server/base/job_type.h"
 #include "server/store/store_db.h"
 
 static void bind_text(sqlite3_stmt *s, int i, const char *text)
@@ -38,7 +38,7 @@ static size_t length(const char *text)
 }
 
 /* Steps once and reads the row: 0, or ELS_ENOENT when there is none. Gives the statement back. */
-static int one_record(struct srv_store *store, struct srv_db *db, sqlite3_stmt *s, struct srv_record *out,
+static int one_record(struct srv_store *store, struct srv_db *db, sqlite3_stmt *s, struct srv_job_record *out,
                       struct els_error *err)
 {
     int rc = sqlite3_step(s), status;
@@ -77,7 +77,7 @@ static int insert_tensor(struct srv_db *db, int64_t job, const char *name, int64
 
 static int insert_job(struct srv_db *db, const struct srv_acceptance *a, int64_t inputs, struct els_error *err)
 {
-    const struct srv_record *r = a->record;
+    const struct srv_job_record *r = a->record;
     sqlite3_stmt *s = srv_db_statement(db, SQL_ACCEPT, err);
 
     if (!s)
@@ -113,7 +113,7 @@ int srv_store_accept(struct srv_store *store, const struct srv_acceptance *a, st
 
     if (status < 0) {
         els_buffer_deinit(&digest);
-        return els_fail(err, status, NULL, "Memory is out.");
+        return els_fail(err, status, NULL, "Out of memory.");
     }
     srv_db_lock(db);
     status = srv_store_has_room(store, texts + a->inputs_size, err);
@@ -350,7 +350,7 @@ int srv_store_finish(struct srv_store *store, const char *id, const struct srv_o
     int status = find_unlocked(db, id, &job, err);
 
     if (status == 0 && digest_tensors(o, &digests) < 0)
-        status = els_fail(err, ELS_ENOMEM, NULL, "Memory is out.");
+        status = els_fail(err, ELS_ENOMEM, NULL, "Out of memory.");
     if (status == 0) {
         cost = cost_of_results(o) +
                srv_cost_of_job((size_t)job.params + length(o->result) + length(o->error) + length(o->engine));
@@ -393,7 +393,7 @@ int srv_db_is_gone(struct srv_db *db, const char *id, const char *asker, struct 
     return rc == SQLITE_DONE ? ELS_ENOENT : srv_db_fail(db, rc, err);
 }
 
-int srv_store_get(struct srv_store *store, const char *id, const char *asker, struct srv_record *out,
+int srv_store_get(struct srv_store *store, const char *id, const char *asker, struct srv_job_record *out,
                   struct els_error *err)
 {
     struct srv_db *db = store->reader;
@@ -413,7 +413,7 @@ int srv_store_get(struct srv_store *store, const char *id, const char *asker, st
     return status;
 }
 
-int srv_store_next_unfinished(struct srv_store *store, int64_t after, struct srv_record *out,
+int srv_store_next_unfinished(struct srv_store *store, int64_t after, struct srv_job_record *out,
                               struct els_error *err)
 {
     struct srv_db *db = store->reader;
@@ -431,20 +431,20 @@ int srv_store_next_unfinished(struct srv_store *store, int64_t after, struct srv
 }
 
 /* Calls `each` for every row. The rows of a page are few, and `each` only copies: it may run under the lock. */
-static int walk(struct srv_store *store, sqlite3_stmt *s, int (*each)(void *user, const struct srv_record *record),
+static int walk(struct srv_store *store, sqlite3_stmt *s, int (*each)(void *user, const struct srv_job_record *record),
                 void *user, struct els_error *err)
 {
     int status = 0, rc = SQLITE_ROW;
 
     while (status == 0 && (rc = sqlite3_step(s)) == SQLITE_ROW) {
-        struct srv_record record;
+        struct srv_job_record record;
 
         status = srv_db_record(s, &record, err);
         if (srv_db_note_damage(store, record.sequence, record.id, status, err))
             status = 0;
         else if (status == 0 && each(user, &record) != 0)
             status = ELS_ECANCELLED;
-        srv_record_deinit(&record);
+        srv_job_record_deinit(&record);
     }
     if (status == 0 && rc != SQLITE_DONE)
         status = srv_db_fail(store->reader, rc, err);
@@ -460,7 +460,7 @@ static enum srv_statement list_statement(const struct srv_store_query *query, bo
 }
 
 int srv_store_list(struct srv_store *store, const struct srv_store_query *query,
-                   int (*each)(void *user, const struct srv_record *record), void *user, struct els_error *err)
+                   int (*each)(void *user, const struct srv_job_record *record), void *user, struct els_error *err)
 {
     bool owned = query->owner && *query->owner;
     struct srv_db *db = store->reader;
@@ -507,8 +507,8 @@ static int identify(struct srv_db *db, int64_t sequence, char owner[SRV_OWNER_SI
     srv_db_done(s);
     if (rc != SQLITE_ROW)
         return rc == SQLITE_DONE ? ELS_ENOENT : srv_db_fail(db, rc, err);
-    if (!srv_kind_find(kind))
-        snprintf(kind, 16, "%s", srv_kind_at(0)->name);
+    if (!srv_job_type_find(kind))
+        snprintf(kind, 16, "%s", srv_job_type_at(0)->name);
     return 0;
 }
 

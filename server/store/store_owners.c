@@ -57,7 +57,7 @@ int srv_db_charge_owner(struct srv_store *store, const char *name, int64_t bytes
         return 0;
     owner = find_owner(store, name);
     if (!owner)
-        return els_fail(err, ELS_ENOMEM, NULL, "Memory is out.");
+        return els_fail(err, ELS_ENOMEM, NULL, "Out of memory.");
     total = owner->charge.bytes + bytes > 0 ? owner->charge.bytes + bytes : 0;
     if (forced && bytes > 0) {
         srv_charge_give(&owner->charge);

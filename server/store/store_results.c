@@ -45,7 +45,7 @@ static int copy_digest(sqlite3_stmt *s, int i, struct found *out, struct els_err
         return 0;
     out->digest = els_alloc_array(out->digest_size + 1, 1);
     if (!out->digest || (!blob && out->digest_size > 0))
-        return els_fail(err, ELS_ENOMEM, NULL, "Memory is out.");
+        return els_fail(err, ELS_ENOMEM, NULL, "Out of memory.");
     if (out->digest_size > 0)
         memcpy(out->digest, blob, out->digest_size);
     return 0;
@@ -97,7 +97,7 @@ static int read_pieces(struct srv_db *db, sqlite3_blob *blob, const struct found
     size_t bytes = (size_t)sqlite3_blob_bytes(blob);
 
     if (!piece)
-        return els_fail(err, ELS_ENOMEM, NULL, "Memory is out.");
+        return els_fail(err, ELS_ENOMEM, NULL, "Out of memory.");
     for (size_t i = offset / SRV_DIGEST_PIECE; size > 0; i++) {
         size_t at = i * SRV_DIGEST_PIECE, skip = offset - at;
         size_t length = bytes - at < SRV_DIGEST_PIECE ? bytes - at : SRV_DIGEST_PIECE;

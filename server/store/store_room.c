@@ -10,7 +10,7 @@
  * (unfinished jobs) makes nothing go: what is beyond its limit is not accepted.
  *
  * Deleting leaves free pages in the file, which the next results use. What is more than SLACK_PAGES is given back, a
- * little in each call of srv_store_tidy, which the conductor makes between steps.
+ * little in each call of srv_store_tidy, which the scheduler makes between steps.
  */
 #include <stdlib.h>
 #include <string.h>

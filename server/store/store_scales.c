@@ -37,13 +37,13 @@ static int row(sqlite3_stmt *s, struct srv_saved_scales *out, struct els_error *
     out->saved = sqlite3_column_int64(s, 2);
     snprintf(out->name, sizeof(out->name), "%s", name ? name : "");
     if (sound && (!name || !scales))
-        return els_fail(err, ELS_ENOMEM, NULL, "Memory is out.");
+        return els_fail(err, ELS_ENOMEM, NULL, "Out of memory.");
     /* Of older versions there may be some that are larger than what is saved now. */
     if (!sound || strlen(name) != strlen(out->name) || strlen(scales) != size || !srv_db_is_json(scales, size) ||
         out->saved < 0 || out->saved > SRV_DB_LAST_MS)
         return els_fail(err, ELS_EFORMAT, "damaged", "The scales \"%s\" are damaged in the store.", out->name);
     out->scales = strdup(scales);
-    return out->scales ? 0 : els_fail(err, ELS_ENOMEM, NULL, "Memory is out.");
+    return out->scales ? 0 : els_fail(err, ELS_ENOMEM, NULL, "Out of memory.");
 }
 
 static int count_others(struct srv_db *db, const char *owner, const char *name, int64_t *out, struct els_error *err)

@@ -41,11 +41,11 @@ static void check(int status, const struct els_error *err)
     exit(EXIT_FAILURE);
 }
 
-static void accept_job(int i, struct srv_record *r)
+static void accept_job(int i, struct srv_job_record *r)
 {
     struct els_error err = {0};
 
-    *r = (struct srv_record){.kind = "sample", .created = 1, .params = (char *)"{}", .shape = {1, 512, 512},
+    *r = (struct srv_job_record){.kind = "sample", .created = 1, .params = (char *)"{}", .shape = {1, 512, 512},
                              .num_images = 1, .num_steps = 3, .depth = 1, .seed = 1};
     snprintf(r->id, sizeof(r->id), "%08x%024d", (unsigned)i, 0);
     memset(r->bank_sha256, 'b', 64);
@@ -55,13 +55,13 @@ static void accept_job(int i, struct srv_record *r)
 static void *others(void *user)
 {
     for (int i = 0; !atomic_load(&done) && count < MOST; i++) {
-        struct srv_record r, got = {0};
+        struct srv_job_record r, got = {0};
         double began = now_ms();
 
         accept_job(0x20000000 + i, &r);
         srv_store_get(store, r.id, NULL, &got, NULL);
         took[count++] = now_ms() - began;
-        srv_record_deinit(&got);
+        srv_job_record_deinit(&got);
     }
     return NULL;
 }
@@ -115,7 +115,7 @@ int main(int argc, char **argv)
         struct srv_kept_tensor t = {"images", VALUES, values};
         struct srv_outcome o = {.status = SRV_SUCCEEDED, .finished = 1000000 + i, .result = "{}", .engine = "{}",
                                 .num_images = 1, .tensors = &t, .num_tensors = 1};
-        struct srv_record r;
+        struct srv_job_record r;
 
         accept_job(0x10000000 + i, &r);
         check(srv_store_finish(store, r.id, &o, &err), &err);

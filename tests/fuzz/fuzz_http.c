@@ -1,6 +1,6 @@
 /*
  * A request's head as it comes out of libmicrohttpd: the request line and header fields, each on a
- * line of its own, go through the framing checks, the URI, the router and content negotiation. A
+ * line of its own, go through the checks checks, the URI, the router and content negotiation. A
  * head that passes must name one length at most and a host that is ours.
  */
 #include <string.h>
@@ -10,7 +10,7 @@
 #include "server/api/api_meta.h"
 #include "server/api/assets.h"
 #include "server/banks/banks.h"
-#include "server/http/accept.h"
+#include "server/http/negotiate.h"
 #include "server/http/connection.h"
 #include "server/jobs/jobs.h"
 
@@ -18,10 +18,10 @@ static const struct srv_route *const tables[] = {srv_meta_routes, srv_banks_rout
                                                  srv_assets_routes, NULL};
 static const struct srv_policy policy = {"els.example", "https://notebook.example"};
 
-static void check_passed(const struct srv_framing *framing)
+static void check_passed(const struct srv_request_checks *checks)
 {
-    FUZZ_CHECK(framing->lengths + framing->codings <= 1 && framing->hosts <= 1);
-    FUZZ_CHECK(!framing->bad_name && !framing->bad_length && !framing->bad_coding);
+    FUZZ_CHECK(checks->lengths + checks->codings <= 1 && checks->hosts <= 1);
+    FUZZ_CHECK(!checks->bad_name && !checks->bad_length && !checks->bad_coding);
 }
 
 static void route(const char *method, const char *uri)
@@ -44,7 +44,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static const char *const offers[] = {"application/json", "image/png", "application/x-npy", NULL};
     char *text = strndup((const char *)data, size), *rest = text, *line;
     const char *method, *uri, *version;
-    struct srv_framing framing = {0};
+    struct srv_request_checks checks = {0};
     struct srv_verdict verdict;
 
     FUZZ_CHECK(text);
@@ -56,12 +56,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         char *name = strsep(&line, ":");
         const char *value = line ? line + strspn(line, " ") : "";
 
-        srv_framing_field(&framing, name, value);
+        srv_request_check_field(&checks, name, value);
         if (strcasecmp(name, "Accept") == 0)
-            srv_accept_best(value, offers);
+            srv_negotiate_best(value, offers);
     }
-    if (srv_framing_check(&framing, version, &policy, &verdict))
-        check_passed(&framing);
+    if (srv_request_check(&checks, version, &policy, &verdict))
+        check_passed(&checks);
     else
         FUZZ_CHECK(verdict.status >= 400 && verdict.code && verdict.detail[0]);
     if (uri)

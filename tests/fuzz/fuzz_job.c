@@ -21,7 +21,7 @@ static void setup(void)
         FUZZ_CHECK(srv_banks_new(&banks, &config, NULL, NULL, NULL, NULL) == 0);
 }
 
-static struct srv_params *read_params(const struct srv_kind *kind, json_t *body,
+static struct srv_params *read_params(const struct srv_job_type *kind, json_t *body,
                                       const struct els_safetensors *tensors)
 {
     struct srv_params_source source = {
@@ -37,7 +37,7 @@ static struct srv_params *read_params(const struct srv_kind *kind, json_t *body,
     return params;
 }
 
-static void check_resolved(const struct srv_kind *kind, const struct srv_params *params,
+static void check_resolved(const struct srv_job_type *kind, const struct srv_params *params,
                            const struct els_safetensors *tensors)
 {
     struct srv_json_error error;
@@ -55,7 +55,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct els_safetensors *tensors = NULL;
     struct srv_params *params = NULL;
-    const struct srv_kind *kind;
+    const struct srv_job_type *kind;
     struct srv_json_error error;
     const char *text = (const char *)data + 1;
     size_t length = size - 1, kinds = 0;
@@ -64,9 +64,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < 1)
         return 0;
     setup();
-    while (srv_kind_at(kinds))
+    while (srv_job_type_at(kinds))
         kinds++;
-    kind = srv_kind_at((data[0] & 0x0f) % kinds);
+    kind = srv_job_type_at((data[0] & 0x0f) % kinds);
     if (data[0] & 0x10) {
         if (els_safetensors_parse(&tensors, text, length, NULL) < 0)
             return 0;

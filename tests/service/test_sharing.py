@@ -86,7 +86,7 @@ def test_not_more_images_than_are_allowed(start):
     assert max(ends[2:4]) <= starts[4], "then the last"
 
 
-def test_a_company_leaves_places_for_small_jobs(start):
+def test_a_group_leaves_places_for_small_jobs(start):
     """However many images may share: those who compute for an hour do not take every place."""
     elsd = start("--threads", 1, "--images-per-pass", 64)
     large = line_up(elsd, [LARGE | {"seed": seed} for seed in range(8)])
@@ -97,7 +97,7 @@ def test_a_company_leaves_places_for_small_jobs(start):
         cancel(elsd, job)
 
 
-def test_who_begins_beside_a_large_job_is_small_in_company_too(start):
+def test_who_begins_beside_a_large_job_is_small_in_a_group_too(start):
     """One image may begin beside the large job; the same with many images may not, although it is next and alike."""
     elsd = start("--threads", 1, "--images-per-pass", 64)
     fields = LARGE | {"max_samples": 400}
@@ -181,7 +181,7 @@ def test_a_cancellation_ends_a_shared_step_in_its_middle(start):
         cancel(elsd, jobs[stays])
 
 
-def test_results_of_a_company_have_room(start):
+def test_results_of_a_group_have_room(start):
     """Together they may keep twice what one job may."""
     elsd = start("--max-result-bytes", 1 << 20, "--images-per-pass", 4)
     jobs = line_up(elsd, [MEMBER | {"outputs": ["x0", "xt"], "num_inference_steps": 110, "seed": seed}
@@ -190,7 +190,7 @@ def test_results_of_a_company_have_room(start):
     assert third["started_at"] >= min(first["finished_at"], second["finished_at"]) > second["started_at"]
 
 
-def test_a_company_takes_its_members_time(start):
+def test_a_group_takes_its_members_time(start):
     """Time is shared evenly among jobs: a pass of one and three images takes four times as long as a step of another
     job, which therefore takes two steps meanwhile."""
     elsd = start("--threads", 1, "--images-per-pass", 4)

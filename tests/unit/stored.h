@@ -30,9 +30,9 @@ static inline void sha256_of(const void *bytes, size_t size, char hex[ELS_SHA256
 }
 
 /* A job of two 1×2×2 images; its id repeats `digit`. */
-static inline struct srv_record record_of(char digit)
+static inline struct srv_job_record record_of(char digit)
 {
-    struct srv_record r = {.kind = "sample", .created = 1000 + digit, .params = (char *)"{\"seed\":1}",
+    struct srv_job_record r = {.kind = "sample", .created = 1000 + digit, .params = (char *)"{\"seed\":1}",
                            .shape = {1, 2, 2}, .num_images = 2, .num_steps = 3, .depth = 1, .outputs = 3, .seed = 1};
 
     memset(r.id, digit, SRV_ID_SIZE - 1);

@@ -375,7 +375,7 @@ START_TEST(test_watch_cancels_and_the_step_runs_again)
     int calls = 0;
 
     ck_assert_int_eq(els_calibration_new(&c, &spec, NULL), 0);
-    ck_assert_int_eq(els_calibration_step(c, NULL, &(struct els_watch){stop_at_once, &calls}, NULL),
+    ck_assert_int_eq(els_calibration_step(c, NULL, &(struct els_progress){stop_at_once, &calls}, NULL),
                      ELS_ECANCELLED);
     ck_assert_int_gt(calls, 0);
     ck_assert_int_eq(els_calibration_next(c), 0);

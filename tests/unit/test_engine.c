@@ -417,7 +417,7 @@ START_TEST(test_watch_cancels)
         images[i] = i;
     for EACH_KERNEL(k) {
         calls = 0;
-        ck_assert_int_eq(els_evaluate(&e, NULL, &(struct els_watch){stop_at_once, &calls},
+        ck_assert_int_eq(els_evaluate(&e, NULL, &(struct els_progress){stop_at_once, &calls},
                                       &(struct els_answer){.x0 = x0}, NULL),
                          ELS_ECANCELLED);
         ck_assert_int_eq(calls, 1);

@@ -13,7 +13,7 @@ static struct srv_job *make(struct srv_banks **banks)
     struct srv_config config = {.banks = list, .num_banks = 1, .max_num_images = 4, .max_num_inference_steps = 50,
                                 .max_result_bytes = 1 << 20};
     json_t *body = json_loads("{\"num_images\":2,\"seed\":5,\"num_inference_steps\":5,\"scales\":3}", 0, NULL);
-    struct srv_params_source source = {.kind = &srv_kind_sample, .limits = srv_limits_of(&config), .body = body};
+    struct srv_params_source source = {.kind = &srv_job_type_sample, .limits = srv_limits_of(&config), .body = body};
     struct srv_params *params = NULL;
     struct srv_job *job = NULL;
     struct srv_faults faults;
@@ -28,9 +28,9 @@ static struct srv_job *make(struct srv_banks **banks)
 }
 
 /* The text at a path of member names, as JSON. */
-static void expect(const struct srv_record *record, const char *name, const char *expected)
+static void expect(const struct srv_job_record *record, const char *name, const char *expected)
 {
-    json_t *json = srv_record_json(record, SRV_RECORD_WHOLE);
+    json_t *json = srv_job_record_json(record, SRV_RECORD_WHOLE);
     char *text = json_dumps(json_object_get(json, name), JSON_ENCODE_ANY | JSON_COMPACT);
 
     ck_assert_str_eq(text, expected);
@@ -69,7 +69,7 @@ START_TEST(test_a_life)
 {
     struct srv_banks *banks = NULL;
     struct srv_job *job = make(&banks);
-    struct srv_record record = {0};
+    struct srv_job_record record = {0};
     struct srv_outcome outcome = {.status = SRV_SUCCEEDED, .finished = 1767225845678, .steps_done = 4,
                                   .result = "{\"images\":[]}", .engine = "{\"kernel\":\"c\"}"};
 
@@ -80,7 +80,7 @@ START_TEST(test_a_life)
     expect(&record, "result", "null");
     expect(&record, "started_at", "null");
     expect(&record, "progress", "{\"image\":0,\"step\":0,\"steps\":4,\"eta_seconds\":null}");
-    srv_record_deinit(&record);
+    srv_job_record_deinit(&record);
 
     srv_job_start(job, 1767225600000);
     srv_job_progress(job, 3, 0.5, true);
@@ -89,7 +89,7 @@ START_TEST(test_a_life)
     expect(&record, "started_at", "\"2026-01-01T00:00:00.000Z\"");
     ck_assert_int_eq(record.progress.step, 3);
     ck_assert(record.progress.eta_seconds >= 0);
-    srv_record_deinit(&record);
+    srv_job_record_deinit(&record);
 
     outcome.last_event = srv_job_last_event(job);
     srv_job_end(job, &outcome);
@@ -100,7 +100,7 @@ START_TEST(test_a_life)
     expect(&record, "result", "{\"images\":[]}");
     expect(&record, "engine", "{\"kernel\":\"c\"}");
     expect(&record, "progress", "{\"image\":2,\"step\":4,\"steps\":4,\"eta_seconds\":0.0}");
-    srv_record_deinit(&record);
+    srv_job_record_deinit(&record);
     srv_job_unref(job);
     srv_banks_free(banks);
 }
@@ -127,9 +127,9 @@ END_TEST
 
 START_TEST(test_brief_names_uploaded_noise)
 {
-    struct srv_record record = {.kind = "sample", .num_images = 1,
+    struct srv_job_record record = {.kind = "sample", .num_images = 1,
                                 .params = (char *)"{\"noise\":{\"npy_base64\":\"AAAA\"},\"seed\":1}"};
-    json_t *json = srv_record_json(&record, SRV_RECORD_BRIEF);
+    json_t *json = srv_job_record_json(&record, SRV_RECORD_BRIEF);
 
     ck_assert_str_eq(json_string_value(json_object_get(json_object_get(json, "params"), "noise")), "uploaded");
     ck_assert_ptr_null(json_object_get(json, "result"));

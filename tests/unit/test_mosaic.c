@@ -495,7 +495,7 @@ START_TEST(test_watch_cancels_and_faults_are_named)
     int calls = 0, two[2] = {3, 5};
 
     ck_assert_int_eq(
-        els_mosaic_new(&m, &e, 1, NULL, &(struct els_watch){stop_at_once, &calls}, &err),
+        els_mosaic_new(&m, &e, 1, NULL, &(struct els_progress){stop_at_once, &calls}, &err),
         ELS_ECANCELLED);
     ck_assert_int_eq(calls, 1);
     ck_assert_int_eq(els_mosaic_new(&m, &e, 0, NULL, NULL, &err), ELS_EINVAL);

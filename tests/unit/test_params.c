@@ -8,7 +8,7 @@
 #include "server/base/base64.h"
 #include "server/params/caption.h"
 #include "server/params/params.h"
-#include "server/types/kind_sample.h"
+#include "server/types/sample.h"
 #include "unit.h"
 
 static struct srv_banks *banks;
@@ -31,7 +31,7 @@ static struct srv_params *read_source(const char *text, const struct srv_params_
 {
     json_error_t error;
     json_t *body = json_loads(text, 0, &error);
-    struct srv_params_source source = from ? *from : (struct srv_params_source){.kind = &srv_kind_sample};
+    struct srv_params_source source = from ? *from : (struct srv_params_source){.kind = &srv_job_type_sample};
     struct srv_params *params = NULL;
 
     setup();
@@ -320,7 +320,7 @@ START_TEST(test_uploaded_noise)
     const int64_t dims[] = {2, 1, 32, 32};
     struct els_tensor t = els_tensor_view(ELS_F32, 4, dims, x);
     struct els_buffer bytes = ELS_BUFFER_INIT(1 << 20), kept = ELS_BUFFER_INIT(1 << 20);
-    struct srv_params_source from = {.kind = &srv_kind_sample};
+    struct srv_params_source from = {.kind = &srv_job_type_sample};
     struct els_safetensors *container;
     struct srv_faults faults;
     struct srv_params *p;
@@ -390,7 +390,7 @@ static double cost(const char *text)
 }
 
 /* Of a kind that comes with tensors, all of them [n,…,1,32,32] of zeros. */
-static struct srv_params *with_tensors(const struct srv_kind *kind, const char *text, const char *const *names, int n,
+static struct srv_params *with_tensors(const struct srv_job_type *kind, const char *text, const char *const *names, int n,
                                        int times)
 {
     static float zeros[3 * 4 * 1024], t[4] = {0.2f, 0.4f, 0.6f, 0.8f};
@@ -418,7 +418,7 @@ static struct srv_params *with_tensors(const struct srv_kind *kind, const char *
     return p;
 }
 
-static double cost_with(const struct srv_kind *kind, const char *text, const char *const *names, int n, int times)
+static double cost_with(const struct srv_job_type *kind, const char *text, const char *const *names, int n, int times)
 {
     struct srv_params *p = with_tensors(kind, text, names, n, times);
     double cost = p->cost;
@@ -455,7 +455,7 @@ END_TEST
 START_TEST(test_cost_of_a_denoising_has_its_scales_and_images)
 {
     static const char *const x[] = {"x", NULL};
-    const struct srv_kind *k = &srv_kind_denoise;
+    const struct srv_job_type *k = &srv_job_type_denoise;
     double three = cost_with(k, "{\"t\":0.5,\"max_samples\":100,\"p\":3}", x, 1, 0);
     double nine = cost_with(k, "{\"t\":0.5,\"max_samples\":100,\"p\":9}", x, 1, 0);
 
@@ -469,7 +469,7 @@ END_TEST
 START_TEST(test_cost_of_a_calibration_has_its_scales_seeds_and_times)
 {
     static const char *const t[] = {"xt", "x0", "t", NULL};
-    const struct srv_kind *k = &srv_kind_calibration;
+    const struct srv_job_type *k = &srv_job_type_calibration;
     double three = cost_with(k, "{\"max_samples\":100,\"p\":3}", t, 1, 1);
     double nine = cost_with(k, "{\"max_samples\":100,\"p\":9}", t, 1, 1);
 
@@ -481,7 +481,7 @@ END_TEST
 START_TEST(test_cost_of_a_comparison_has_both_machines)
 {
     static const char *const x[] = {"images", "noise", NULL};
-    double both = cost_with(&srv_kind_comparison, "{\"max_samples\":100,\"scales\":3,\"noise\":\"noise\"}", x, 2, 0);
+    double both = cost_with(&srv_job_type_comparison, "{\"max_samples\":100,\"scales\":3,\"noise\":\"noise\"}", x, 2, 0);
 
     SAME(both, 2 * (cost("{\"max_samples\":100,\"scales\":3}") + cost("{\"max_samples\":100,\"machine\":\"is\"}")));
 }
@@ -492,7 +492,7 @@ START_TEST(test_memory_of_a_run)
 {
     struct srv_params *one = good("{\"scales\":3,\"max_samples\":100}"),
                       *eight = good("{\"scales\":3,\"max_samples\":100,\"num_images\":8}");
-    struct srv_params_source source = {.kind = &srv_kind_sample, .banks = banks, .limits = limits};
+    struct srv_params_source source = {.kind = &srv_job_type_sample, .banks = banks, .limits = limits};
     struct srv_params *p = NULL;
     struct srv_faults faults;
     json_t *body = json_loads(eight->json, 0, NULL);

@@ -15,7 +15,7 @@ static struct srv_job *make_job(const char *owner, int number)
     ck_assert_ptr_nonnull(job);
     atomic_init(&job->refs, 1);
     pthread_mutex_init(&job->lock, NULL);
-    srv_watch_init(&job->watchers);
+    srv_waiters_init(&job->watchers);
     snprintf(job->record.owner, sizeof(job->record.owner), "%s", owner);
     job->record.sequence = number;
     return job;

@@ -188,7 +188,7 @@ START_TEST(test_cancelled_step_can_be_run_again)
 {
     struct els_sample_spec spec;
     struct els_sampler *s = NULL, *undisturbed;
-    const struct els_watch watch = {.poll = stop};
+    const struct els_progress watch = {.poll = stop};
 
     two_tone_spec(&spec);
     spec.sampler = ELS_DDPM;
@@ -404,7 +404,7 @@ END_TEST
 
 START_TEST(test_cancelled_together)
 {
-    const struct els_watch watch = {.poll = stop};
+    const struct els_progress watch = {.poll = stop};
     struct els_sample_spec spec;
     struct els_sampler *s[2];
     float before[2][VALUES];

@@ -178,7 +178,7 @@ START_TEST(test_faults_are_named_and_the_watch_cancels)
     ck_assert_int_eq(els_scales_auto(&scales, &spec, NULL, NULL, &err), ELS_EINVAL);
     ck_assert_str_eq(err.field, "alpha_bar");
     ck_assert_int_eq(
-        els_scales_auto(&scales, &good, NULL, &(struct els_watch){stop_at_once, &calls}, &err),
+        els_scales_auto(&scales, &good, NULL, &(struct els_progress){stop_at_once, &calls}, &err),
         ELS_ECANCELLED);
     ck_assert_int_gt(calls, 0);
     ck_assert_int_eq(scales.n, 0);

@@ -17,7 +17,7 @@
 
 static void accept_one(struct srv_store *store, char digit, const char *key)
 {
-    struct srv_record r = record_of(digit);
+    struct srv_job_record r = record_of(digit);
     struct els_error err = {0};
     struct srv_acceptance a = {.record = &r, .idempotency_key = key, .body_sha256 = key ? "hash" : NULL};
 
@@ -28,7 +28,7 @@ static const float x0[2 * 12] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 1
 
 static void finish_one(struct srv_store *store, char digit, int64_t finished)
 {
-    struct srv_record r = record_of(digit);
+    struct srv_job_record r = record_of(digit);
     struct srv_kept_tensor tensors[] = {{"x0", 12, x0}, {"xt", 16, NULL}};
     struct srv_kept_picture pictures[] = {{0, (void *)"png0", 4, ""}, {1, (void *)"png1", 4, ""}};
     struct srv_outcome o = {.status = SRV_SUCCEEDED, .finished = finished, .last_event = 7, .steps_done = 3,
@@ -41,16 +41,16 @@ static void finish_one(struct srv_store *store, char digit, int64_t finished)
     ck_assert_msg(srv_store_finish(store, r.id, &o, &err) == 0, "%s", err.message);
 }
 
-static int get(struct srv_store *store, char digit, struct srv_record *out)
+static int get(struct srv_store *store, char digit, struct srv_job_record *out)
 {
-    struct srv_record r = record_of(digit);
+    struct srv_job_record r = record_of(digit);
 
     return srv_store_get(store, r.id, NULL, out, NULL);
 }
 
 static void check_result(struct srv_store *store, char digit)
 {
-    struct srv_record r = record_of(digit), got = {0};
+    struct srv_job_record r = record_of(digit), got = {0};
     struct els_buffer png = ELS_BUFFER_INIT(64);
     char sha[65], expected[65];
     float values[4];
@@ -61,7 +61,7 @@ static void check_result(struct srv_store *store, char digit)
     ck_assert_ptr_null(got.error);
     ck_assert_uint_eq(got.last_event, 7);
     ck_assert_int_eq(got.shape.w, 2);
-    srv_record_deinit(&got);
+    srv_job_record_deinit(&got);
     /* Step 1 of image 1, without the rest. */
     ck_assert_int_eq(srv_store_read_tensor(store, r.id, "x0", 1, 4, 4, values, NULL), 0);
     ck_assert_mem_eq(values, &x0[12 + 4], sizeof(values));
@@ -78,18 +78,18 @@ static void check_result(struct srv_store *store, char digit)
 START_TEST(test_life_in_memory)
 {
     struct srv_store *store = open_store("");
-    struct srv_record got = {0}, r = record_of('a');
+    struct srv_job_record got = {0}, r = record_of('a');
 
     accept_one(store, 'a', NULL);
     ck_assert_int_eq(get(store, 'a', &got), 0);
     ck_assert_int_eq(got.status, SRV_QUEUED);
     ck_assert_str_eq(got.params, "{\"seed\":1}");
-    srv_record_deinit(&got);
+    srv_job_record_deinit(&got);
     ck_assert_int_eq(srv_store_start(store, r.id, 5000, NULL), 0);
     ck_assert_int_eq(get(store, 'a', &got), 0);
     ck_assert_int_eq(got.status, SRV_RUNNING);
     ck_assert_int_eq(got.started, 5000);
-    srv_record_deinit(&got);
+    srv_job_record_deinit(&got);
     finish_one(store, 'a', 6000);
     check_result(store, 'a');
     ck_assert_int_eq(get(store, 'b', &got), ELS_ENOENT);
@@ -101,7 +101,7 @@ END_TEST
 START_TEST(test_only_forward)
 {
     struct srv_store *store = open_store("");
-    struct srv_record r = record_of('a');
+    struct srv_job_record r = record_of('a');
     struct srv_outcome cancelled = {.status = SRV_CANCELLED, .finished = 9000};
 
     accept_one(store, 'a', NULL);
@@ -116,7 +116,7 @@ END_TEST
 START_TEST(test_idempotency)
 {
     struct srv_store *store = open_store("");
-    struct srv_record r = record_of('b');
+    struct srv_job_record r = record_of('b');
     struct srv_acceptance a = {.record = &r, .idempotency_key = "k", .body_sha256 = "other"};
     char id[SRV_ID_SIZE], hash[65];
 
@@ -132,7 +132,7 @@ START_TEST(test_idempotency)
 }
 END_TEST
 
-static int note_id(void *user, const struct srv_record *record)
+static int note_id(void *user, const struct srv_job_record *record)
 {
     char *out = user;
 
@@ -162,7 +162,7 @@ END_TEST
 START_TEST(test_remove_and_tombstone)
 {
     struct srv_store *store = open_store("");
-    struct srv_record r = record_of('a'), got = {0};
+    struct srv_job_record r = record_of('a'), got = {0};
     float value;
 
     accept_one(store, 'a', "k");
@@ -188,7 +188,7 @@ struct reading {
 static void *read_on(void *arg)
 {
     struct reading *r = arg;
-    struct srv_record job = record_of('a');
+    struct srv_job_record job = record_of('a');
 
     while (!atomic_load(&r->over)) {
         float values[12];
@@ -208,7 +208,7 @@ static void *read_on(void *arg)
 START_TEST(test_a_job_that_goes_while_it_is_read)
 {
     struct reading r = {0};
-    struct srv_record job = record_of('a');
+    struct srv_job_record job = record_of('a');
     pthread_t thread;
 
     scratch_make_in_memory();
@@ -235,7 +235,7 @@ START_TEST(test_retention)
 {
     const int64_t day = 24 * 3600 * 1000;
     struct srv_store *store = open_store("");
-    struct srv_record got = {0};
+    struct srv_job_record got = {0};
 
     for (const char *digit = "abcd"; *digit; digit++)
         accept_one(store, *digit, NULL);
@@ -246,14 +246,14 @@ START_TEST(test_retention)
     ck_assert_int_eq(srv_store_tidy(store, 30 * day, 10 * 24 * 3600, NULL), 0);
     ck_assert_int_eq(get(store, 'b', &got), SRV_STORE_GONE);
     ck_assert_int_eq(get(store, 'a', &got), 0); /* exactly as old as is allowed */
-    srv_record_deinit(&got);
+    srv_job_record_deinit(&got);
     check_result(store, 'c');
     /* Nothing that is unfinished ever goes; tombstones do. */
     while (srv_store_tidy(store, 60 * day, 1, NULL) == 1)
         ;
     ck_assert_int_eq(get(store, 'c', &got), SRV_STORE_GONE);
     ck_assert_int_eq(get(store, 'd', &got), 0);
-    srv_record_deinit(&got);
+    srv_job_record_deinit(&got);
     ck_assert_int_eq(get(store, 'b', &got), ELS_ENOENT);
     ck_assert_int_eq(srv_store_usage(store).expired, 3);
     ck_assert_int_eq(srv_store_probe(store, NULL), 0);
@@ -265,7 +265,7 @@ END_TEST
 START_TEST(test_tombstones_have_owners)
 {
     struct srv_store *store = open_store("");
-    struct srv_record r = record_of('a'), got = {0};
+    struct srv_job_record r = record_of('a'), got = {0};
     struct srv_acceptance a = {.record = &r};
 
     snprintf(r.owner, sizeof(r.owner), "ann");
@@ -274,7 +274,7 @@ START_TEST(test_tombstones_have_owners)
     ck_assert_int_eq(srv_store_get(store, r.id, "bob", &got, NULL), ELS_ENOENT);
     ck_assert_int_eq(srv_store_remove(store, r.id, "bob", 5, NULL), ELS_ENOENT);
     ck_assert_int_eq(srv_store_get(store, r.id, "ann", &got, NULL), 0);
-    srv_record_deinit(&got);
+    srv_job_record_deinit(&got);
     ck_assert_int_eq(srv_store_remove(store, r.id, "ann", 5, NULL), 0);
     ck_assert_int_eq(srv_store_get(store, r.id, "bob", &got, NULL), ELS_ENOENT);
     ck_assert_int_eq(srv_store_remove(store, r.id, "bob", 5, NULL), ELS_ENOENT);
@@ -287,7 +287,7 @@ END_TEST
 /* Killed without warning: what was accepted and finished is there, and the rest is unfinished, in order. */
 START_TEST(test_reopen_after_a_kill)
 {
-    struct srv_record got = {0};
+    struct srv_job_record got = {0};
     struct srv_store *store;
     pid_t child;
     int status;
@@ -295,7 +295,7 @@ START_TEST(test_reopen_after_a_kill)
     scratch_make();
     child = fork();
     if (child == 0) {
-        struct srv_record n = record_of('f'), b = record_of('b');
+        struct srv_job_record n = record_of('f'), b = record_of('b');
         struct srv_acceptance noisy = {.record = &n, .inputs = x0, .inputs_size = 8 * sizeof(float)};
 
         store = open_store(folder);
@@ -314,11 +314,11 @@ START_TEST(test_reopen_after_a_kill)
     check_result(store, 'a');
     ck_assert_int_eq(srv_store_next_unfinished(store, 0, &got, NULL), 0);
     ck_assert_int_eq(got.id[0], 'c');
-    srv_record_deinit(&got);
+    srv_job_record_deinit(&got);
     ck_assert_int_eq(srv_store_next_unfinished(store, 1, &got, NULL), 0);
     ck_assert_int_eq(got.id[0], 'b');
     ck_assert_int_eq(got.status, SRV_RUNNING);
-    srv_record_deinit(&got);
+    srv_job_record_deinit(&got);
     ck_assert_int_eq(srv_store_next_unfinished(store, 2, &got, NULL), 0);
     ck_assert_int_eq(got.id[0], 'f');
     {
@@ -329,7 +329,7 @@ START_TEST(test_reopen_after_a_kill)
         ck_assert_mem_eq(inputs.data, x0, inputs.size);
         els_buffer_deinit(&inputs);
     }
-    srv_record_deinit(&got);
+    srv_job_record_deinit(&got);
     ck_assert_int_eq(srv_store_next_unfinished(store, 4, &got, NULL), ELS_ENOENT);
     srv_store_close(store);
     scratch_remove();
@@ -348,7 +348,7 @@ static int add_name(void *user, const struct srv_saved_scales *s)
 START_TEST(test_saved_scales)
 {
     struct srv_store *store = open_store("");
-    struct srv_record r = record_of('a');
+    struct srv_job_record r = record_of('a');
     struct srv_outcome o = {.status = SRV_SUCCEEDED, .finished = 7000, .owner = "ann", .save_as = "job's",
                             .scales = "[9]"};
     struct srv_saved_scales got = {0};
@@ -439,7 +439,7 @@ static const char to_version_1[] =
 START_TEST(test_older_version_is_brought_forward)
 {
     struct srv_saved_scales got = {0};
-    struct srv_record record = {0};
+    struct srv_job_record record = {0};
     struct srv_store_usage usage;
     struct srv_store *store;
     sqlite3 *db = NULL;
@@ -459,7 +459,7 @@ START_TEST(test_older_version_is_brought_forward)
     check_result(store, 'a');
     ck_assert_int_eq(get(store, 'a', &record), 0);
     ck_assert_int_eq(record.depth, 1);
-    srv_record_deinit(&record);
+    srv_job_record_deinit(&record);
     usage = srv_store_usage(store);
     ck_assert_int_gt(usage.inputs, 0);
     finish_one(store, 'b', 7000);

@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "server/base/kind.h"
+#include "server/base/job_type.h"
 #include "stored.h"
 #include "unit.h"
 
@@ -23,9 +23,9 @@ enum { SIDE = 96, VALUES = SIDE * SIDE, IMAGES = 2, STEPS = 2 /* x0 is more than
 static float values[IMAGES][STEPS * VALUES];
 static char png[IMAGES][300], inputs[70000];
 
-static struct srv_record job(char digit)
+static struct srv_job_record job(char digit)
 {
-    struct srv_record r = record_of(digit);
+    struct srv_job_record r = record_of(digit);
 
     r.shape = (struct els_shape){1, SIDE, SIDE};
     r.num_images = IMAGES;
@@ -37,7 +37,7 @@ static struct srv_record job(char digit)
 
 static void accept(struct srv_store *store, char digit, bool with_inputs)
 {
-    struct srv_record r = job(digit);
+    struct srv_job_record r = job(digit);
     struct srv_acceptance a = {.record = &r};
     char key[2] = {digit, '\0'};
 
@@ -53,7 +53,7 @@ static void accept(struct srv_store *store, char digit, bool with_inputs)
 static void end(struct srv_store *store, char digit, enum srv_status status)
 {
     static float first[IMAGES * VALUES];
-    struct srv_record r = job(digit);
+    struct srv_job_record r = job(digit);
     struct srv_kept_tensor tensors[] = {{"images", VALUES, first}, {"x0", STEPS * VALUES, values[0]}};
     struct srv_kept_picture pictures[] = {{0, png[0], sizeof(png[0]), ""}, {1, png[1], sizeof(png[1]), ""}};
     struct srv_outcome o = {.status = status, .finished = 5000, .last_event = 2, .steps_done = 1, .num_images = IMAGES};
@@ -78,7 +78,7 @@ static void end(struct srv_store *store, char digit, enum srv_status status)
 static void make(void)
 {
     struct srv_store *store;
-    struct srv_record d = job('d');
+    struct srv_job_record d = job('d');
 
     for (int i = 0; i < IMAGES; i++) {
         for (int k = 0; k < STEPS * VALUES; k++)
@@ -111,7 +111,7 @@ static void check_error(int status, const struct els_error *err)
 
 static bool read_job(struct srv_store *store, char digit)
 {
-    struct srv_record r = job(digit), got = {0};
+    struct srv_job_record r = job(digit), got = {0};
     struct els_error err = {0};
     int status = srv_store_get(store, r.id, NULL, &got, &err);
     json_t *json;
@@ -119,12 +119,12 @@ static bool read_job(struct srv_store *store, char digit)
     check_error(status, &err);
     if (status == 0) {
         ck_assert_str_eq(got.id, r.id);
-        ck_assert_ptr_nonnull(srv_kind_find(got.kind));
-        json = srv_record_json(&got, SRV_RECORD_WHOLE);
+        ck_assert_ptr_nonnull(srv_job_type_find(got.kind));
+        json = srv_job_record_json(&got, SRV_RECORD_WHOLE);
         ck_assert_msg(json != NULL, "job %c cannot be told", digit);
         json_decref(json);
     }
-    srv_record_deinit(&got);
+    srv_job_record_deinit(&got);
     return status == 0;
 }
 
@@ -132,7 +132,7 @@ static bool read_job(struct srv_store *store, char digit)
 static bool read_tensor(struct srv_store *store, char digit, const char *name, int64_t image, size_t size)
 {
     static float got[STEPS * VALUES];
-    struct srv_record r = job(digit);
+    struct srv_job_record r = job(digit);
     size_t inside = size - 3000;
     struct els_error err = {0};
     int whole = srv_store_read_tensor(store, r.id, name, image, 0, size, got, &err), part;
@@ -149,7 +149,7 @@ static bool read_tensor(struct srv_store *store, char digit, const char *name, i
 
 static bool read_results(struct srv_store *store, char digit)
 {
-    struct srv_record r = job(digit);
+    struct srv_job_record r = job(digit);
     bool all = true;
 
     for (int64_t i = 0; i < IMAGES; i++) {
@@ -171,10 +171,10 @@ static bool read_results(struct srv_store *store, char digit)
     return all;
 }
 
-static int note(void *user, const struct srv_record *record)
+static int note(void *user, const struct srv_job_record *record)
 {
     char *seen = user;
-    json_t *json = srv_record_json(record, SRV_RECORD_BRIEF);
+    json_t *json = srv_job_record_json(record, SRV_RECORD_BRIEF);
 
     ck_assert_ptr_nonnull(json);
     json_decref(json);
@@ -217,7 +217,7 @@ static void read_scales(struct srv_store *store)
 static void read_rest(struct srv_store *store)
 {
     struct els_buffer got = ELS_BUFFER_INIT(1 << 20);
-    struct srv_record b = job('b');
+    struct srv_job_record b = job('b');
     struct els_error err = {0};
     char id[SRV_ID_SIZE], sha256[65];
     int status = srv_store_read_inputs(store, b.id, &got, &err);
@@ -234,7 +234,7 @@ static void read_rest(struct srv_store *store)
 /* What a start does: every unfinished job is one that can be told, or ends. */
 static void restart(struct srv_store *store)
 {
-    struct srv_record record = {0};
+    struct srv_job_record record = {0};
     int64_t after = 0;
     int status;
 
@@ -250,7 +250,7 @@ static void restart(struct srv_store *store)
         if (status < 0) {
             ck_assert_msg(srv_store_condemn(store, after, 7000, "{\"code\":\"damaged\"}", &err) == 0, "%s", err.message);
         }
-        srv_record_deinit(&record);
+        srv_job_record_deinit(&record);
     }
     ck_abort_msg("the unfinished jobs do not end");
 }
@@ -261,7 +261,7 @@ static void change_everything(struct srv_store *store)
     struct els_error err = {0};
 
     for (const char *digit = "abc"; *digit; digit++) {
-        struct srv_record r = job(*digit);
+        struct srv_job_record r = job(*digit);
 
         check_error(srv_store_finish(store, r.id, &cancelled, &err), &err);
         check_error(srv_store_remove(store, r.id, NULL, 9000, &err), &err);
@@ -485,7 +485,7 @@ START_TEST(test_sizes_that_wrap_around)
     static const struct {
         const char *column, *value;
     } damage[] = {{"num_images", "4611686018427387904"}, {"num_steps", "2147483647"}, {"depth", "0"}};
-    struct srv_record a, got = {0};
+    struct srv_job_record a, got = {0};
     struct srv_store *store;
     struct els_error err = {0};
 

@@ -110,9 +110,9 @@ static void install(void)
 static float values[2 * VALUES]; /* of both images */
 
 /* Its images are as large as the tests' tensors. */
-static struct srv_record large_record_of(char digit)
+static struct srv_job_record large_record_of(char digit)
 {
-    struct srv_record r = record_of(digit);
+    struct srv_job_record r = record_of(digit);
 
     r.shape = (struct els_shape){1, VALUES / 50, 50};
     return r;
@@ -120,14 +120,14 @@ static struct srv_record large_record_of(char digit)
 
 static int accept_one(struct srv_store *store, char digit, struct els_error *err)
 {
-    struct srv_record r = large_record_of(digit);
+    struct srv_job_record r = large_record_of(digit);
 
     return srv_store_accept(store, &(struct srv_acceptance){.record = &r}, err);
 }
 
 static int finish_one(struct srv_store *store, char digit, struct els_error *err)
 {
-    struct srv_record r = record_of(digit);
+    struct srv_job_record r = record_of(digit);
     struct srv_kept_tensor tensor = {"images", VALUES, values};
     struct srv_outcome o = {.status = SRV_SUCCEEDED, .finished = 2, .last_event = 3, .result = "{}", .engine = "{}",
                             .num_images = 2, .tensors = &tensor, .num_tensors = 1};
@@ -137,18 +137,18 @@ static int finish_one(struct srv_store *store, char digit, struct els_error *err
 
 static int status_of(struct srv_store *store, char digit)
 {
-    struct srv_record r = record_of(digit), got = {0};
+    struct srv_job_record r = record_of(digit), got = {0};
     int status = srv_store_get(store, r.id, NULL, &got, NULL);
 
     status = status == 0 ? (int)got.status : status == SRV_STORE_GONE ? 100 : status;
-    srv_record_deinit(&got);
+    srv_job_record_deinit(&got);
     return status;
 }
 
 /* A result is there whole or not at all. */
 static void check_result(struct srv_store *store, char digit)
 {
-    struct srv_record r = record_of(digit);
+    struct srv_job_record r = record_of(digit);
     bool whole = status_of(store, digit) == SRV_SUCCEEDED;
     static float got[VALUES];
 
@@ -163,7 +163,7 @@ static void check_result(struct srv_store *store, char digit)
 /* Job a is finished, b accepted, c removed while operation `nth` fails. False: there are fewer. */
 static bool fail_at(long nth, bool good)
 {
-    struct srv_record c = record_of('c');
+    struct srv_job_record c = record_of('c');
     struct els_error err[3] = {{0}};
     struct srv_store *store;
     int finished, accepted, removed;

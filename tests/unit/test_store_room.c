@@ -15,9 +15,9 @@ enum { SIDE = 64, VALUES = SIDE * SIDE };
 
 static float values[VALUES];
 
-static struct srv_record job(int i)
+static struct srv_job_record job(int i)
 {
-    struct srv_record r = record_of('0');
+    struct srv_job_record r = record_of('0');
     char digits[9];
 
     snprintf(digits, sizeof(digits), "%08x", (unsigned)i);
@@ -29,7 +29,7 @@ static struct srv_record job(int i)
 
 static void accept(struct srv_store *store, int i, const void *inputs, size_t size)
 {
-    struct srv_record r = job(i);
+    struct srv_job_record r = job(i);
     struct srv_acceptance a = {.record = &r, .inputs = inputs, .inputs_size = size};
     struct els_error err = {0};
 
@@ -39,7 +39,7 @@ static void accept(struct srv_store *store, int i, const void *inputs, size_t si
 /* With one tensor of 16 KiB, or none. */
 static int finish_with(struct srv_store *store, int i, enum srv_status status, bool tensor, struct els_error *err)
 {
-    struct srv_record r = job(i);
+    struct srv_job_record r = job(i);
     struct srv_kept_tensor kept = {"images", VALUES, values};
     struct srv_outcome o = {.status = status, .finished = 1000 + i, .last_event = 3, .num_images = 1,
                             .result = status == SRV_SUCCEEDED ? "{}" : NULL,
@@ -57,10 +57,10 @@ static void finish(struct srv_store *store, int i)
 
 static int status_of(struct srv_store *store, int i)
 {
-    struct srv_record r = job(i), got = {0};
+    struct srv_job_record r = job(i), got = {0};
     int status = srv_store_get(store, r.id, NULL, &got, NULL);
 
-    srv_record_deinit(&got);
+    srv_job_record_deinit(&got);
     return status;
 }
 
@@ -105,7 +105,7 @@ START_TEST(test_totals_are_kept)
     store = open_store(folder);
     srv_store_limit(store, &(struct srv_store_limits){.results = 8 * 20000});
     for (int i = 0; i < 40; i++) {
-        struct srv_record r = job(i);
+        struct srv_job_record r = job(i);
 
         accept(store, i, tensors, (size_t)(i % 3) * 25000);
         check_totals(store);
@@ -194,7 +194,7 @@ START_TEST(test_inputs_evict_nothing)
     static const enum srv_status ends[] = {SRV_SUCCEEDED, SRV_FAILED, SRV_CANCELLED};
     struct els_error err = {0};
     struct srv_store *store;
-    struct srv_record r;
+    struct srv_job_record r;
     int waiting = 1;
 
     scratch_make_in_memory();
@@ -239,7 +239,7 @@ static void charge(const char *where, enum srv_charge_class class)
     struct srv_account_totals totals;
     struct srv_store *store;
     struct els_error err = {0};
-    struct srv_record last = job(29);
+    struct srv_job_record last = job(29);
 
     ck_assert_int_eq(srv_accounts_new(&accounts, &limits), 0);
     store = open_store(where);

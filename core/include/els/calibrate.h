@@ -100,7 +100,7 @@ ELS_API int els_calibration_num_steps(const struct els_calibration *c);
 /* The step that els_calibration_step will run next; T when all are done. */
 ELS_API int els_calibration_next(const struct els_calibration *c);
 /* After ELS_ECANCELLED or an error the step can be run again. The same numbers for any number of threads. */
-ELS_API int els_calibration_step(struct els_calibration *c, struct els_pool *pool, const struct els_watch *watch,
+ELS_API int els_calibration_step(struct els_calibration *c, struct els_pool *pool, const struct els_progress *progress,
                                  struct els_error *err);
 
 /* [S,T,K], owned by the calibration; whole once every step has run. */

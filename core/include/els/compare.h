@@ -70,7 +70,7 @@ ELS_API struct els_compared els_compare_one(const float *image, const float *ref
  * els_comparison_deinit; on failure it is untouched.
  */
 ELS_API int els_compare(struct els_comparison *out, const float *network, const float *machine, const float *ideal,
-                        int64_t n, struct els_shape shape, const struct els_watch *watch, struct els_error *err);
+                        int64_t n, struct els_shape shape, const struct els_progress *progress, struct els_error *err);
 ELS_API void els_comparison_deinit(struct els_comparison *c);
 
 /* The i-th metric by its name in the HTTP contract, NULL past the end, and its value (or spread). */

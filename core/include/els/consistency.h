@@ -36,7 +36,7 @@ ELS_BEGIN_DECLS
  * result for any number of threads.
  */
 ELS_API int els_local_consistency(double *share, const struct els_evaluation *last, const float *image,
-                                  struct els_pool *pool, const struct els_watch *watch, struct els_error *err);
+                                  struct els_pool *pool, const struct els_progress *progress, struct els_error *err);
 
 struct els_nearest {
     int64_t image;   /* bank index */
@@ -47,7 +47,7 @@ struct els_nearest {
 /* The nearest of the images [num_images] (ascending bank indices) over all circular translations; ties by image, dy,
  * dx. x: [C,H,W], finite. The same errors. */
 ELS_API int els_nearest_image(struct els_nearest *out, const struct els_bank *bank, const int64_t *images,
-                              int64_t num_images, const float *x, struct els_pool *pool, const struct els_watch *watch,
+                              int64_t num_images, const float *x, struct els_pool *pool, const struct els_progress *progress,
                               struct els_error *err);
 
 ELS_END_DECLS

@@ -21,7 +21,7 @@ ELS_API double els_effort_pairs(enum els_machine machine, enum els_candidates ca
                                         int p);
 
 /* The memory that els_evaluate takes for `batch` noisy images like e->x, of which there are e->batch, with so many
- * threads. 0: it cannot be said, for memory is out. */
+ * threads. 0: it cannot be said, out of memory. */
 ELS_API size_t els_effort_bytes(const struct els_evaluation *e, int64_t batch, int entropy, int threads);
 
 ELS_END_DECLS

@@ -61,11 +61,11 @@ struct els_answer {
 };
 
 /* x̂0 of every pixel. ELS_EINVAL (shape, P, β, non-finite x), ELS_ENOMEM, ELS_ECANCELLED. */
-ELS_API int els_evaluate(const struct els_evaluation *e, struct els_pool *pool, const struct els_watch *watch,
+ELS_API int els_evaluate(const struct els_evaluation *e, struct els_pool *pool, const struct els_progress *progress,
                          struct els_answer *answer, struct els_error *err);
 
 /* The definitions, written as loops, in float64; slow. Same arguments; one thread. */
-ELS_API int els_evaluate_plain(const struct els_evaluation *e, const struct els_watch *watch,
+ELS_API int els_evaluate_plain(const struct els_evaluation *e, const struct els_progress *progress,
                                struct els_answer *answer, struct els_error *err);
 
 /* Tweedie (eq. 3): score = (a·x̂0 − x)/β and ε = (x − a·x̂0)/√β; n values; out may be x0. */

@@ -25,7 +25,7 @@ enum els_status {
     ELS_EIO = -3,        /* the operating system refused to read or write */
     ELS_EFORMAT = -4,    /* a file or buffer is not what it claims to be */
     ELS_ELIMIT = -5,     /* well formed, but larger than we accept */
-    ELS_ECANCELLED = -6, /* the caller's watch asked to stop */
+    ELS_ECANCELLED = -6, /* the caller's progress asked to stop */
     ELS_ENOENT = -7,     /* nothing of that name */
 };
 

@@ -6,7 +6,7 @@
  *         return ELS_ENOMEM;
  *
  * els_alloc_array and els_alloc_aligned return NULL when count*size overflows
- * or memory is out. els_buffer is a growable byte buffer that is born with
+ * or out of memory. els_buffer is a growable byte buffer that is born with
  * the most it may ever hold.
  */
 #ifndef ELS_MEM_H

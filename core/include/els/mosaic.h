@@ -55,13 +55,13 @@ struct els_mosaic {
 /*
  * The mosaic of x̂0 for e->x, which must be one image [C,H,W] (batch 1) at one P. top: 1…ELS_MAX_TOP candidates per
  * pixel. e->tolerance is not read: a mosaic is exact. ELS_EINVAL names the field at fault; ELS_ENOMEM; ELS_ECANCELLED
- * when the watch says so. The same result for any number of threads and for every kernel.
+ * when the progress says so. The same result for any number of threads and for every kernel.
  *
  * Regions: 4-connected pixels whose heaviest candidates come from the same image at the same displacement (row − i,
  * column − j), which is taken modulo H and W where patches wrap around (es, and els with wrapped candidates).
  */
 ELS_API int els_mosaic_new(struct els_mosaic **out, const struct els_evaluation *e, int top, struct els_pool *pool,
-                           const struct els_watch *watch, struct els_error *err);
+                           const struct els_progress *progress, struct els_error *err);
 /* NULL is fine. Returns NULL. */
 ELS_API struct els_mosaic *els_mosaic_free(struct els_mosaic *mosaic);
 

@@ -54,10 +54,10 @@ ELS_API int els_picture_write_png(struct els_buffer *out, const struct els_pictu
 ELS_API size_t els_picture_png_bytes(int64_t width, int64_t height, int channels, size_t text);
 /* The most memory that writing it takes, beside the pixels: the buffer while it grows, and the compressor. */
 ELS_API size_t els_picture_png_memory(int64_t width, int64_t height, int channels, size_t text);
-/* The same; ELS_ECANCELLED when the watch (engine.h) says so. */
-struct els_watch;
+/* The same; ELS_ECANCELLED when the progress (engine.h) says so. */
+struct els_progress;
 ELS_API int els_picture_write_png_watched(struct els_buffer *out, const struct els_picture *p, const char *const *text,
-                                          size_t num_text, const struct els_watch *watch);
+                                          size_t num_text, const struct els_progress *progress);
 /* Reads PNG (8- or 16-bit, palette, grey; alpha is dropped) or JPEG bytes as grey or RGB u8. Bounded:
  * `max_pixels` is checked against the header before anything is allocated. */
 ELS_API int els_picture_read(struct els_picture *out, const void *bytes, size_t size, size_t max_pixels,

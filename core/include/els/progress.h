@@ -6,7 +6,7 @@
  *         printf("\r%3.0f %%", 100 * done);
  *         return atomic_load((atomic_bool *)user);        // true: stop
  *     }
- *     els_evaluate(&e, pool, &(struct els_watch){poll, &cancelled}, &answer, &err);
+ *     els_evaluate(&e, pool, &(struct els_progress){poll, &cancelled}, &answer, &err);
  */
 #ifndef ELS_PROGRESS_H
 #define ELS_PROGRESS_H
@@ -19,7 +19,7 @@ ELS_BEGIN_DECLS
  * poll() is called from any worker thread, at least every 50 ms or so, with the share of the work that is done, 0…1;
  * non-zero stops it with ELS_ECANCELLED.
  */
-struct els_watch {
+struct els_progress {
     int (*poll)(void *user, double done);
     void *user;
 };

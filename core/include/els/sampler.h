@@ -102,7 +102,7 @@ ELS_API struct els_step_info els_sampler_step_info(const struct els_sampler *s, 
 ELS_API struct els_evaluation els_sampler_evaluation(const struct els_sampler *s);
 /* Runs the next step for every image. After ELS_ECANCELLED or an error the sampler stands where it
  * stood before, and the step can be run again. */
-ELS_API int els_sampler_step(struct els_sampler *s, struct els_pool *pool, const struct els_watch *watch,
+ELS_API int els_sampler_step(struct els_sampler *s, struct els_pool *pool, const struct els_progress *progress,
                              struct els_error *err);
 
 /*
@@ -110,7 +110,7 @@ ELS_API int els_sampler_step(struct els_sampler *s, struct els_pool *pool, const
  *
  *     struct els_sampler *both[] = {a, b};
  *     if (els_samplers_alike(a, b))
- *         r = els_samplers_step(both, 2, pool, watch, &err);
+ *         r = els_samplers_step(both, 2, pool, progress, &err);
  */
 
 /* Non-zero when both stand before the same step: bank, selection, machine, P, noise level, tolerance, entropy or not.
@@ -119,7 +119,7 @@ ELS_API int els_samplers_alike(const struct els_sampler *a, const struct els_sam
 /* Runs the next step of `count` ≥ 1 different samplers, each alike to the first. Every one gets the bytes that it would
  * get by itself. After an error (as of els_sampler_step) none has moved; an error about x may be about any of them. */
 ELS_API int els_samplers_step(struct els_sampler *const *s, int count, struct els_pool *pool,
-                                      const struct els_watch *watch,
+                                      const struct els_progress *progress,
                               struct els_error *err);
 
 /* x_t now: the initial noise before the first step, the images after the last. [N,C,H,W] in

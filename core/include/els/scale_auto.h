@@ -57,7 +57,7 @@ ELS_API void els_scales_auto_spec_init(struct els_scales_auto_spec *spec);
  * machine allows no choice); ELS_ENOMEM; ELS_ECANCELLED. The same scales for any number of threads.
  */
 ELS_API int els_scales_auto(struct els_scales *out, const struct els_scales_auto_spec *spec, struct els_pool *pool,
-                            const struct els_watch *watch, struct els_error *err);
+                            const struct els_progress *progress, struct els_error *err);
 
 ELS_END_DECLS
 

@@ -1,25 +1,25 @@
 /*
  * The table of kinds, and what can be said of every one of them. Constant data; any thread.
  */
-#include "server/base/kind.h"
+#include "server/base/job_type.h"
 
 #include <string.h>
 
-#include "server/store/record.h"
+#include "server/store/job_record.h"
 
-static const struct srv_kind *const kinds[] = {&srv_kind_sample, &srv_kind_denoise, &srv_kind_calibration,
-                                              &srv_kind_comparison};
+static const struct srv_job_type *const kinds[] = {&srv_job_type_sample, &srv_job_type_denoise, &srv_job_type_calibration,
+                                              &srv_job_type_comparison};
 
-const struct srv_kind *srv_kind_at(size_t i)
+const struct srv_job_type *srv_job_type_at(size_t i)
 {
     return i < sizeof(kinds) / sizeof(*kinds) ? kinds[i] : NULL;
 }
 
-const struct srv_kind *srv_kind_find(const char *name)
+const struct srv_job_type *srv_job_type_find(const char *name)
 {
-    const struct srv_kind *kind;
+    const struct srv_job_type *kind;
 
-    for (size_t i = 0; (kind = srv_kind_at(i)); i++)
+    for (size_t i = 0; (kind = srv_job_type_at(i)); i++)
         if (strcmp(kind->name, name) == 0)
             return kind;
     return NULL;
@@ -35,7 +35,7 @@ size_t srv_output_values(const struct srv_output *o, const struct srv_extent *e)
     return els_tensor_count(&t);
 }
 
-int srv_output_find(const struct srv_kind *kind, const char *word)
+int srv_output_find(const struct srv_job_type *kind, const char *word)
 {
     for (int i = 0; kind->outputs[i].word; i++)
         if (strcmp(kind->outputs[i].word, word) == 0)
@@ -43,12 +43,12 @@ int srv_output_find(const struct srv_kind *kind, const char *word)
     return -1;
 }
 
-struct srv_extent srv_record_extent(const struct srv_record *record)
+struct srv_extent srv_job_record_extent(const struct srv_job_record *record)
 {
     return (struct srv_extent){record->shape, record->num_images, record->num_steps, record->depth};
 }
 
-bool srv_record_keeps(const struct srv_record *record, const struct srv_kind *kind, int i)
+bool srv_job_record_keeps(const struct srv_job_record *record, const struct srv_job_type *kind, int i)
 {
     return kind->outputs[i].always || (record->outputs & 1u << i);
 }

@@ -7,10 +7,10 @@
 #include "core/base/json.h"
 #include "core/base/sha256.h"
 #include "els/picture.h"
-#include "server/jobs/run.h"
+#include "server/jobs/job_run.h"
 #include "server/params/caption.h"
 #include "server/params/saved_scales.h"
-#include "server/types/kind_sample.h"
+#include "server/types/sample.h"
 
 enum { MAX_PNG = 64 << 20 };
 
@@ -22,17 +22,17 @@ struct sampling {
     struct srv_finding *findings;  /* [num_images], where mosaics are kept */
 };
 
-static struct sampling *work_of(const struct srv_run *run)
+static struct sampling *work_of(const struct srv_job_run *run)
 {
     return run->work;
 }
 
-static const struct els_sampler *sampler_of(const struct srv_run *run)
+static const struct els_sampler *sampler_of(const struct srv_job_run *run)
 {
     return work_of(run)->sampler;
 }
 
-static int make_sampler(struct srv_run *run, const struct els_scales *scales, struct els_error *err)
+static int make_sampler(struct srv_job_run *run, const struct els_scales *scales, struct els_error *err)
 {
     struct els_sample_spec spec = run->job->params->spec;
     struct sampling *work = work_of(run);
@@ -42,19 +42,19 @@ static int make_sampler(struct srv_run *run, const struct els_scales *scales, st
         spec.scales = *scales;
     status = els_sampler_new(&work->sampler, &spec, err);
     if (status == 0)
-        srv_run_keep(run, SRV_SAMPLE_XT, 0, els_sampler_x(work->sampler), els_shape_values(run->job->params->shape));
+        srv_job_run_keep(run, SRV_SAMPLE_XT, 0, els_sampler_x(work->sampler), els_shape_values(run->job->params->shape));
     return status;
 }
 
-int srv_sample_begin(struct srv_run *run, struct els_error *err)
+int srv_sample_begin(struct srv_job_run *run, struct els_error *err)
 {
     run->work = els_alloc_array(1, sizeof(struct sampling));
     if (!run->work)
-        return els_fail(err, ELS_ENOMEM, NULL, "Memory is out.");
+        return els_fail(err, ELS_ENOMEM, NULL, "Out of memory.");
     return run->job->params->auto_scales ? 0 : make_sampler(run, NULL, err);
 }
 
-void srv_sample_end(struct srv_run *run)
+void srv_sample_end(struct srv_job_run *run)
 {
     struct sampling *work = work_of(run);
 
@@ -66,7 +66,7 @@ void srv_sample_end(struct srv_run *run)
     free(work);
 }
 
-double srv_sample_certified_error(const struct srv_run *run)
+double srv_sample_certified_error(const struct srv_job_run *run)
 {
     return els_sampler_certified_error(sampler_of(run));
 }
@@ -85,65 +85,65 @@ double srv_sample_step_work(const struct srv_params *p, const struct els_sampler
     return setup + (sampler ? srv_sample_cost_sum(cost_of(p, sampler, step)) : (p->cost - p->setup_cost) / p->num_steps);
 }
 
-double srv_sample_work(const struct srv_run *run, int step)
+double srv_sample_work(const struct srv_job_run *run, int step)
 {
     return srv_sample_step_work(run->job->params, sampler_of(run), step);
 }
 
 /* So much work of the next step, after `before`. */
-static struct srv_part part_of(const struct srv_run *run, const struct els_watch *watch, double before, double work)
+static struct srv_part part_of(const struct srv_job_run *run, const struct els_progress *watch, double before, double work)
 {
     double all = run->kind->work(run, run->next);
 
     return (struct srv_part){watch, before / all, work / all};
 }
 
-static double setup_of(const struct srv_run *run)
+static double setup_of(const struct srv_job_run *run)
 {
     return run->next == 0 ? run->job->params->setup_cost : 0;
 }
 
 /* What the bank alone says about scales, before the first step. */
-static int choose_scales(struct srv_run *run, struct els_pool *pool, const struct els_watch *watch,
+static int choose_scales(struct srv_job_run *run, struct els_pool *pool, const struct els_progress *watch,
                          struct els_error *err)
 {
     struct sampling *work = work_of(run);
     struct srv_part part = part_of(run, watch, 0, setup_of(run));
-    struct els_watch partly = srv_part_watch(&part);
+    struct els_progress partly = srv_part_watch(&part);
     int status = srv_sample_auto_scales(&work->scales, run->job->params, pool, &partly, err);
 
     if (status == 0)
         status = make_sampler(run, &work->scales, err);
     if (status == 0)
-        srv_run_plan(run);
+        srv_job_run_plan(run);
     return status;
 }
 
-struct els_sampler *srv_sample_sampler(const struct srv_run *run)
+struct els_sampler *srv_sample_sampler(const struct srv_job_run *run)
 {
     return srv_sample_has_mosaic(run->job->params, run->next) ? NULL : work_of(run)->sampler;
 }
 
-void srv_sample_stepped(struct srv_run *run)
+void srv_sample_stepped(struct srv_job_run *run)
 {
     const struct els_sampler *sampler = sampler_of(run);
     struct els_shape shape = run->job->params->shape;
     size_t values = els_shape_values(shape);
 
-    srv_run_keep(run, SRV_SAMPLE_X0, run->next, els_sampler_x0(sampler), values);
-    srv_run_keep(run, SRV_SAMPLE_XT, run->next + 1, els_sampler_x(sampler), values);
-    srv_run_keep(run, SRV_SAMPLE_ENTROPY, run->next, els_sampler_entropy(sampler), values / (size_t)shape.c);
+    srv_job_run_keep(run, SRV_SAMPLE_X0, run->next, els_sampler_x0(sampler), values);
+    srv_job_run_keep(run, SRV_SAMPLE_XT, run->next + 1, els_sampler_x(sampler), values);
+    srv_job_run_keep(run, SRV_SAMPLE_ENTROPY, run->next, els_sampler_entropy(sampler), values / (size_t)shape.c);
 }
 
 /* The step itself, with what has to be asked before it and kept after it. */
-static int advance(struct srv_run *run, struct els_pool *pool, const struct els_watch *watch, struct els_error *err)
+static int advance(struct srv_job_run *run, struct els_pool *pool, const struct els_progress *watch, struct els_error *err)
 {
     struct sampling *work = work_of(run);
     struct srv_sample_cost cost = cost_of(run->job->params, work->sampler, run->next);
     double setup = setup_of(run);
     struct srv_part mosaics = part_of(run, watch, setup, cost.mosaics),
                     pass = part_of(run, watch, setup + cost.mosaics, cost.pass);
-    struct els_watch first = srv_part_watch(&mosaics), second = srv_part_watch(&pass);
+    struct els_progress first = srv_part_watch(&mosaics), second = srv_part_watch(&pass);
     int status = cost.mosaics > 0 ? srv_sample_mosaics(run, work->sampler, pool, &first, err) : 0;
 
     work->last = els_sampler_evaluation(work->sampler);
@@ -154,17 +154,17 @@ static int advance(struct srv_run *run, struct els_pool *pool, const struct els_
     return status;
 }
 
-static int find(struct srv_run *run, struct els_pool *pool, const struct els_watch *watch, struct els_error *err)
+static int find(struct srv_job_run *run, struct els_pool *pool, const struct els_progress *watch, struct els_error *err)
 {
     struct sampling *work = work_of(run);
     struct srv_sample_cost cost = cost_of(run->job->params, work->sampler, run->next);
     struct srv_part part = part_of(run, watch, setup_of(run) + cost.mosaics + cost.pass, cost.findings);
-    struct els_watch partly = srv_part_watch(&part);
+    struct els_progress partly = srv_part_watch(&part);
 
     return srv_sample_findings(run, &work->last, els_sampler_x(work->sampler), &work->findings, pool, &partly, err);
 }
 
-int srv_sample_step(struct srv_run *run, struct els_pool *pool, const struct els_watch *watch, struct els_error *err)
+int srv_sample_step(struct srv_job_run *run, struct els_pool *pool, const struct els_progress *watch, struct els_error *err)
 {
     struct sampling *work = work_of(run);
     int status = 0;
@@ -179,7 +179,7 @@ int srv_sample_step(struct srv_run *run, struct els_pool *pool, const struct els
     return status;
 }
 
-const float *srv_sample_preview(const struct srv_run *run, double *t)
+const float *srv_sample_preview(const struct srv_job_run *run, double *t)
 {
     *t = els_sampler_step_info(sampler_of(run), run->next - 1).t;
     return els_sampler_x0(sampler_of(run));
@@ -188,9 +188,9 @@ const float *srv_sample_preview(const struct srv_run *run, double *t)
 /* ---- the outcome ---- */
 
 struct painting {
-    struct srv_run *run;
+    struct srv_job_run *run;
     char *caption; /* of all images */
-    const struct els_watch *watch;
+    const struct els_progress *watch;
     atomic_int status;
 };
 
@@ -205,7 +205,7 @@ static bool look_in(struct painting *painting)
 static void paint(void *arg, size_t i, int worker)
 {
     struct painting *painting = arg;
-    struct srv_run *run = painting->run;
+    struct srv_job_run *run = painting->run;
     struct els_shape shape = run->job->params->shape;
     struct els_buffer png = ELS_BUFFER_INIT(MAX_PNG);
     _cleanup_(els_freep) char *caption = NULL;
@@ -244,7 +244,7 @@ static json_t *nearest_json(const struct els_nearest *nearest)
                      nearest->dx, "distance", nearest->distance);
 }
 
-static json_t *image_json(const struct srv_run *run, int64_t i)
+static json_t *image_json(const struct srv_job_run *run, int64_t i)
 {
     const struct srv_finding *finding = work_of(run)->findings ? &work_of(run)->findings[i] : NULL;
     const struct srv_params *p = run->job->params;
@@ -275,7 +275,7 @@ json_t *srv_sample_steps_json(const struct els_sampler *sampler, const struct sr
     return steps;
 }
 
-static char *result_text(const struct srv_run *run)
+static char *result_text(const struct srv_job_run *run)
 {
     json_t *images = json_array(), *steps = srv_sample_steps_json(sampler_of(run), run->job->params), *result = NULL;
     int failed = !images || !steps;
@@ -297,13 +297,13 @@ static char *result_text(const struct srv_run *run)
     return text;
 }
 
-int srv_sample_finish(struct srv_run *run, struct els_pool *pool, const struct els_watch *watch, struct els_error *err)
+int srv_sample_finish(struct srv_job_run *run, struct els_pool *pool, const struct els_progress *watch, struct els_error *err)
 {
     const struct srv_params *p = run->job->params;
     struct painting painting = {
         .run = run, .caption = srv_caption(run->job->record.id, p->json, -1), .watch = watch, .status = 0};
 
-    srv_run_keep(run, SRV_SAMPLE_IMAGES, 0, els_sampler_x(sampler_of(run)), els_shape_values(p->shape));
+    srv_job_run_keep(run, SRV_SAMPLE_IMAGES, 0, els_sampler_x(sampler_of(run)), els_shape_values(p->shape));
     run->pictures = els_alloc_array((size_t)p->spec.num_images, sizeof(*run->pictures));
     if (run->pictures && painting.caption) {
         run->num_pictures = p->spec.num_images;

@@ -5,13 +5,13 @@
 
 #include <string.h>
 
-#include "server/http/accept.h"
+#include "server/http/negotiate.h"
 
 static const char *const offers[] = {"application/json", "image/png", "application/x-npy", NULL};
 
 static void assert_best(const char *accept, const char *best)
 {
-    const char *got = srv_accept_best(accept, offers);
+    const char *got = srv_negotiate_best(accept, offers);
 
     ck_assert_msg(best ? got && strcmp(got, best) == 0 : !got, "%s: %s", accept ? accept : "none",
                   got ? got : "nothing");
@@ -74,5 +74,5 @@ START_TEST(test_parameters_and_garbage)
 }
 END_TEST
 
-UNIT_MAIN("accept", test_nothing_accepts_everything, test_the_heaviest_wins,
+UNIT_MAIN("negotiate", test_nothing_accepts_everything, test_the_heaviest_wins,
           test_the_most_specific_counts, test_none, test_parameters_and_garbage)

@@ -1,11 +1,11 @@
 /*
- * kind_sample: inside the kind "sample": what kind_sample.c (its body) and kind_sample_run.c (its computing) share.
+ * kind_sample: inside the kind "sample": what sample.c (its body) and sample_run.c (its computing) share.
  */
-#ifndef SRV_KIND_SAMPLE_H
-#define SRV_KIND_SAMPLE_H
+#ifndef SRV_JOB_TYPE_SAMPLE_H
+#define SRV_JOB_TYPE_SAMPLE_H
 
 #include "els/consistency.h"
-#include "server/base/kind.h"
+#include "server/base/job_type.h"
 #include "server/params/params.h"
 
 /* Rows of its outputs. */
@@ -53,30 +53,30 @@ struct srv_finding {
 
 /* Findings of all images x [N,C,H,W] after the last step, where the job keeps mosaics; else *out stays NULL. The caller
  * frees *out. */
-int srv_sample_findings(struct srv_run *run, const struct els_evaluation *last, const float *x,
-                        struct srv_finding **out, struct els_pool *pool, const struct els_watch *watch,
+int srv_sample_findings(struct srv_job_run *run, const struct els_evaluation *last, const float *x,
+                        struct srv_finding **out, struct els_pool *pool, const struct els_progress *watch,
                         struct els_error *err);
-/* `scales: "auto"` of a sampling body (kind_sample_auto.c). */
+/* `scales: "auto"` of a sampling body (sample_auto.c). */
 int srv_sample_auto_scales(struct els_scales *out, const struct srv_params *p, struct els_pool *pool,
-                           const struct els_watch *watch, struct els_error *err);
+                           const struct els_progress *watch, struct els_error *err);
 /* The work of step `step` of a sampling job; before automatic scales are known (NULL) all steps are taken for equal. */
 double srv_sample_step_work(const struct srv_params *p, const struct els_sampler *sampler, int step);
 /* The steps of a result. A new reference; NULL when out of memory. */
 json_t *srv_sample_steps_json(const struct els_sampler *sampler, const struct srv_params *p);
 
 /* Takes and keeps the mosaic of the next step, of every image. Before the sampler's own step. */
-int srv_sample_mosaics(struct srv_run *run, const struct els_sampler *sampler, struct els_pool *pool,
-                       const struct els_watch *watch, struct els_error *err);
+int srv_sample_mosaics(struct srv_job_run *run, const struct els_sampler *sampler, struct els_pool *pool,
+                       const struct els_progress *watch, struct els_error *err);
 
-/* As kind.h describes them. */
-int srv_sample_begin(struct srv_run *run, struct els_error *err);
-double srv_sample_work(const struct srv_run *run, int step);
-int srv_sample_step(struct srv_run *run, struct els_pool *pool, const struct els_watch *watch, struct els_error *err);
-struct els_sampler *srv_sample_sampler(const struct srv_run *run);
-void srv_sample_stepped(struct srv_run *run);
-int srv_sample_finish(struct srv_run *run, struct els_pool *pool, const struct els_watch *watch, struct els_error *err);
-const float *srv_sample_preview(const struct srv_run *run, double *t);
-void srv_sample_end(struct srv_run *run);
-double srv_sample_certified_error(const struct srv_run *run);
+/* As job_type.h describes them. */
+int srv_sample_begin(struct srv_job_run *run, struct els_error *err);
+double srv_sample_work(const struct srv_job_run *run, int step);
+int srv_sample_step(struct srv_job_run *run, struct els_pool *pool, const struct els_progress *watch, struct els_error *err);
+struct els_sampler *srv_sample_sampler(const struct srv_job_run *run);
+void srv_sample_stepped(struct srv_job_run *run);
+int srv_sample_finish(struct srv_job_run *run, struct els_pool *pool, const struct els_progress *watch, struct els_error *err);
+const float *srv_sample_preview(const struct srv_job_run *run, double *t);
+void srv_sample_end(struct srv_job_run *run);
+double srv_sample_certified_error(const struct srv_job_run *run);
 
 #endif

@@ -1,7 +1,7 @@
 /*
  * One job as plain data, and as the JSON that people and programs get. Any thread; no state.
  */
-#include "server/store/record.h"
+#include "server/store/job_record.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -36,13 +36,13 @@ bool srv_status_ended(enum srv_status status)
     return status >= SRV_SUCCEEDED;
 }
 
-void srv_record_deinit(struct srv_record *record)
+void srv_job_record_deinit(struct srv_job_record *record)
 {
     free(record->params);
     free(record->result);
     free(record->error);
     free(record->engine);
-    *record = (struct srv_record){0};
+    *record = (struct srv_job_record){0};
 }
 
 /* True when the copy failed. NULL copies to NULL. */
@@ -52,7 +52,7 @@ static bool copy_text(char **out, const char *from)
     return from && !*out;
 }
 
-int srv_record_copy(struct srv_record *out, const struct srv_record *from)
+int srv_job_record_copy(struct srv_job_record *out, const struct srv_job_record *from)
 {
     bool failed;
 
@@ -63,7 +63,7 @@ int srv_record_copy(struct srv_record *out, const struct srv_record *from)
     failed |= copy_text(&out->engine, from->engine);
     if (!failed)
         return 0;
-    srv_record_deinit(out);
+    srv_job_record_deinit(out);
     return ELS_ENOMEM;
 }
 
@@ -82,7 +82,7 @@ static json_t *text_json(const char *text)
     return text ? srv_json_stored(text) : json_null();
 }
 
-static json_t *progress_json(const struct srv_record *record)
+static json_t *progress_json(const struct srv_job_record *record)
 {
     const struct srv_progress *p = &record->progress;
 
@@ -96,7 +96,7 @@ static json_t *progress_json(const struct srv_record *record)
 }
 
 /* Those of a comparison are a list of its parameters; those of a sample follow each other; the rest has none. */
-static json_t *seeds_json(const struct srv_record *record, const json_t *params)
+static json_t *seeds_json(const struct srv_job_record *record, const json_t *params)
 {
     json_t *list = json_object_get(params, "seeds"), *seeds;
 
@@ -123,7 +123,7 @@ int srv_name_uploads(json_t *params)
     return 0;
 }
 
-json_t *srv_record_json(const struct srv_record *record, enum srv_record_detail detail)
+json_t *srv_job_record_json(const struct srv_job_record *record, enum srv_job_record_detail detail)
 {
     json_t *json = json_object(), *params = text_json(record->params);
     int failed = !json || !params || (detail == SRV_RECORD_BRIEF && srv_name_uploads(params) < 0);
@@ -163,13 +163,13 @@ static size_t text_bytes(const char *text)
     return text ? strlen(text) : 0;
 }
 
-static size_t texts_bytes(const struct srv_record *record)
+static size_t texts_bytes(const struct srv_job_record *record)
 {
     return text_bytes(record->params) + text_bytes(record->result) + text_bytes(record->error) +
            text_bytes(record->engine);
 }
 
-size_t srv_record_event_bytes(const struct srv_record *record)
+size_t srv_job_record_event_bytes(const struct srv_job_record *record)
 {
     enum { FIELDS = 2048, SEED = 21 };
     size_t texts = texts_bytes(record), seeds = SEED * (size_t)record->num_images;
@@ -179,11 +179,11 @@ size_t srv_record_event_bytes(const struct srv_record *record)
     return FIELDS + seeds + texts;
 }
 
-json_t *srv_record_event(const struct srv_record *record)
+json_t *srv_job_record_event(const struct srv_job_record *record)
 {
-    struct srv_record brief = *record; /* borrows the texts */
+    struct srv_job_record brief = *record; /* borrows the texts */
 
     if (texts_bytes(record) > SRV_EVENTS_RECORD)
         brief.params = brief.result = NULL;
-    return srv_record_json(&brief, SRV_RECORD_WHOLE);
+    return srv_job_record_json(&brief, SRV_RECORD_WHOLE);
 }

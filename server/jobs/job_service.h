@@ -9,7 +9,7 @@
 #define SRV_SERVICE_H
 
 #include "server/base/daemon.h"
-#include "server/jobs/conductor.h"
+#include "server/jobs/scheduler.h"
 #include "server/jobs/jobs.h"
 #include "server/base/quota.h"
 
@@ -19,7 +19,7 @@ struct srv_jobs {
     struct srv_daemon *daemon;
     struct srv_store *store;
     struct srv_queue *queue;
-    struct srv_conductor *conductor;
+    struct srv_scheduler *scheduler;
     struct srv_quota *per_key, *per_address; /* unfinished jobs */
     pthread_mutex_t lock; /* guards `live` */
     struct srv_job *live[SRV_LIVE_BUCKETS]; /* by the first three digits of the id, which is random */
@@ -43,11 +43,11 @@ int srv_jobs_submit(struct srv_jobs *jobs, struct srv_job *job, const char *idem
  * for its outcome is being stored; another negative status. */
 enum { SRV_JOBS_ENDING = 1 };
 int srv_jobs_cancel(struct srv_jobs *jobs, struct srv_job *job, struct els_error *err);
-/* The record of any job that the holder of this API key may see: 0 (srv_record_deinit it), SRV_STORE_GONE (it was theirs),
+/* The record of any job that the holder of this API key may see: 0 (srv_job_record_deinit it), SRV_STORE_GONE (it was theirs),
  * ELS_ENOENT or another negative status. */
-int srv_jobs_record(struct srv_jobs *jobs, const char *id, const char *key, struct srv_record *out,
+int srv_jobs_record(struct srv_jobs *jobs, const char *id, const char *key, struct srv_job_record *out,
                     struct els_error *err);
 /* What a live job's record says now, its place in the line included. */
-int srv_jobs_live_record(struct srv_jobs *jobs, struct srv_job *job, struct srv_record *out);
+int srv_jobs_live_record(struct srv_jobs *jobs, struct srv_job *job, struct srv_job_record *out);
 
 #endif

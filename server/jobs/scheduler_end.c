@@ -1,5 +1,5 @@
 /*
- * The end of a job, on its executor's thread, or the conductor's before it has begun: results into the store, then the job's status and terminal event, then
+ * The end of a job, on its executor's thread, or the scheduler's before it has begun: results into the store, then the job's status and terminal event, then
  * it retires from the list of live jobs. A crash in between repeats the job, and it comes out the same.
  */
 #include <stdlib.h>
@@ -8,9 +8,9 @@
 
 #include "core/base/json.h"
 #include "server/base/clock.h"
-#include "server/jobs/conductor_internal.h"
+#include "server/jobs/scheduler_internal.h"
 
-static void log_end(struct srv_conductor *c, struct srv_job *job, const struct srv_outcome *o, double seconds,
+static void log_end(struct srv_scheduler *c, struct srv_job *job, const struct srv_outcome *o, double seconds,
                     const char *detail)
 {
     char number[32];
@@ -19,12 +19,12 @@ static void log_end(struct srv_conductor *c, struct srv_job *job, const struct s
             "status", srv_status_name(o->status), "seconds", srv_log_number(number, seconds), "detail", detail, NULL);
 }
 
-void srv_conductor_note_store(struct srv_conductor *c, int status)
+void srv_scheduler_note_store(struct srv_scheduler *c, int status)
 {
     atomic_store(&c->store_works, status >= 0);
 }
 
-static void count_end(struct srv_conductor *c, enum srv_status status, double seconds)
+static void count_end(struct srv_scheduler *c, enum srv_status status, double seconds)
 {
     srv_metrics_count(c->parts.metrics, status == SRV_SUCCEEDED ? SRV_JOBS_SUCCEEDED
                                         : status == SRV_FAILED  ? SRV_JOBS_FAILED
@@ -42,11 +42,11 @@ static char *error_text(const char *code, const char *detail)
 }
 
 /* A while. False when the daemon is to end. */
-static bool pause_or_stop(struct srv_conductor *c)
+static bool pause_or_stop(struct srv_scheduler *c)
 {
     const struct timespec tick = {.tv_nsec = 50 * 1000000L};
 
-    for (int ms = 0; ms < SRV_CONDUCTOR_IDLE_MS && !atomic_load(&c->stopping); ms += 50)
+    for (int ms = 0; ms < SRV_SCHEDULER_IDLE_MS && !atomic_load(&c->stopping); ms += 50)
         nanosleep(&tick, NULL);
     return !atomic_load(&c->stopping);
 }
@@ -64,7 +64,7 @@ static void decide(struct srv_job *job, struct srv_outcome *o)
  * the job was accepted. Meanwhile it can be cancelled. ELS_ECANCELLED: the daemon
  * is to end first; the next start repeats the job. Another failure is about this outcome.
  */
-static int store_outcome(struct srv_conductor *c, struct srv_job *job, struct srv_outcome *o, struct els_error *err)
+static int store_outcome(struct srv_scheduler *c, struct srv_job *job, struct srv_outcome *o, struct els_error *err)
 {
     bool told = false;
     int status;
@@ -76,7 +76,7 @@ static int store_outcome(struct srv_conductor *c, struct srv_job *job, struct sr
         told = true;
         if (status != ELS_EIO || srv_store_probe(c->parts.store, NULL) == 0)
             break;
-        srv_conductor_note_store(c, status);
+        srv_scheduler_note_store(c, status);
         if (o->status != SRV_CANCELLED)
             srv_job_reopen(job);
         if (!pause_or_stop(c))
@@ -84,12 +84,12 @@ static int store_outcome(struct srv_conductor *c, struct srv_job *job, struct sr
         decide(job, o);
     }
     /* What is too large says nothing about the store. */
-    srv_conductor_note_store(c, status == ELS_ELIMIT ? 0 : status);
+    srv_scheduler_note_store(c, status == ELS_ELIMIT ? 0 : status);
     return status;
 }
 
 /* Stores the outcome, or that it could not be stored; then tells everyone. */
-static void end_job(struct srv_conductor *c, struct srv_job *job, struct srv_outcome *o, double seconds,
+static void end_job(struct srv_scheduler *c, struct srv_job *job, struct srv_outcome *o, double seconds,
                     const char *detail)
 {
     struct els_error err = {0};
@@ -117,7 +117,7 @@ static void end_job(struct srv_conductor *c, struct srv_job *job, struct srv_out
     free(unstored);
 }
 
-void srv_conductor_fail(struct srv_conductor *c, struct srv_job *job, const struct srv_run *run, int status,
+void srv_scheduler_fail(struct srv_scheduler *c, struct srv_job *job, const struct srv_job_run *run, int status,
                         const struct els_error *err)
 {
     const char *detail = err->message[0] ? err->message : els_status_text(status);
@@ -130,14 +130,14 @@ void srv_conductor_fail(struct srv_conductor *c, struct srv_job *job, const stru
     free(text);
 }
 
-void srv_conductor_cancel(struct srv_conductor *c, struct srv_job *job, const struct srv_run *run)
+void srv_scheduler_cancel(struct srv_scheduler *c, struct srv_job *job, const struct srv_job_run *run)
 {
     struct srv_outcome o = {.status = SRV_CANCELLED, .steps_done = run ? run->next : 0};
 
     end_job(c, job, &o, run ? run->seconds : 0, NULL);
 }
 
-void srv_conductor_succeed(struct srv_conductor *c, struct srv_run *run, struct srv_outcome *outcome)
+void srv_scheduler_succeed(struct srv_scheduler *c, struct srv_job_run *run, struct srv_outcome *outcome)
 {
     srv_queue_note_duration(c->parts.queue, run->seconds);
     end_job(c, run->job, outcome, run->seconds, NULL);

@@ -4,7 +4,7 @@
  * type, then the type with any subtype, then any type); parameters other than q are ignored,
  * because none of our types has any.
  */
-#include "server/http/accept.h"
+#include "server/http/negotiate.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -93,7 +93,7 @@ static int weight_of(const char *accept, const char *offer)
     return weight;
 }
 
-const char *srv_accept_best(const char *accept, const char *const *offers)
+const char *srv_negotiate_best(const char *accept, const char *const *offers)
 {
     const char *best = NULL;
     int best_weight = 0;

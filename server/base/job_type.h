@@ -3,14 +3,14 @@
  * happens around it (acceptance, queue, idempotency, durable storage, cancellation, events, re-queueing) is the
  * same for every kind.
  *
- *     const struct srv_kind *kind = srv_kind_find("denoise");       // NULL: there is no such kind
+ *     const struct srv_job_type *kind = srv_job_type_find("denoise");       // NULL: there is no such kind
  *     for (const struct srv_output *o = kind->outputs; o->word; o++)
  *         printf("%s %zu\n", o->tensor, srv_output_values(o, &extent));
  *
- * To add a kind: a kind_<name>.c with its fields, outputs and functions, a row in kind.c, a route.
+ * To add a kind: a kind_<name>.c with its fields, outputs and functions, a row in job_types.c, a route.
  */
-#ifndef SRV_KIND_H
-#define SRV_KIND_H
+#ifndef SRV_JOB_TYPE_H
+#define SRV_JOB_TYPE_H
 
 #include <stdbool.h>
 
@@ -20,10 +20,10 @@
 #include "els/tensor.h"
 
 struct els_sampler;
-struct els_watch;
+struct els_progress;
 struct srv_reading;
-struct srv_record;
-struct srv_run;
+struct srv_job_record;
+struct srv_job_run;
 
 enum { SRV_MAX_OUTPUTS = 12 };
 
@@ -51,7 +51,7 @@ struct srv_output {
 /* Values per image. */
 size_t srv_output_values(const struct srv_output *o, const struct srv_extent *e);
 
-struct srv_kind {
+struct srv_job_type {
     const char *name; /* what the store and the JSON say: never renamed */
     const char *path; /* where it is posted to */
     const struct srv_field *const *fields; /* of the body, NULL-terminated, in the order of reading: the bank first */
@@ -68,36 +68,36 @@ struct srv_kind {
     /* ---- computing; on an executor's thread ---- */
 
     /* Prepares run->work. Cheap: what takes long belongs into the first step. */
-    int (*begin)(struct srv_run *run, struct els_error *err);
+    int (*begin)(struct srv_job_run *run, struct els_error *err);
     /* What a step takes, in the measure of srv_params.cost: as exactly as is known by now. */
-    double (*work)(const struct srv_run *run, int step);
+    double (*work)(const struct srv_job_run *run, int step);
     /* Runs step run->next, and keeps what it gave. After an error or ELS_ECANCELLED it can be run again. */
-    int (*step)(struct srv_run *run, struct els_pool *pool, const struct els_watch *watch, struct els_error *err);
+    int (*step)(struct srv_job_run *run, struct els_pool *pool, const struct els_progress *watch, struct els_error *err);
     /* The sampler, where its step is all that the next step does: then it may be taken together with others, and
      * `stepped` keeps what it gave. NULL: there is more to do. A kind without it (NULL) never shares a pass. */
-    struct els_sampler *(*sampler)(const struct srv_run *run);
-    void (*stepped)(struct srv_run *run);
+    struct els_sampler *(*sampler)(const struct srv_job_run *run);
+    void (*stepped)(struct srv_job_run *run);
     /* [N,C,H,W] that step run->next − 1 gave, and its t: to be shown to those who look on. NULL: nothing to see. */
-    const float *(*preview)(const struct srv_run *run, double *t);
+    const float *(*preview)(const struct srv_job_run *run, double *t);
     /* All steps are done: run->result, and the pictures if there are any. After ELS_ECANCELLED it can be run again. */
-    int (*finish)(struct srv_run *run, struct els_pool *pool, const struct els_watch *watch, struct els_error *err);
+    int (*finish)(struct srv_job_run *run, struct els_pool *pool, const struct els_progress *watch, struct els_error *err);
     /* Frees run->work; NULL is fine. */
-    void (*end)(struct srv_run *run);
+    void (*end)(struct srv_job_run *run);
     /* What skipping can have changed so far. */
-    double (*certified_error)(const struct srv_run *run);
+    double (*certified_error)(const struct srv_job_run *run);
 };
 
-extern const struct srv_kind srv_kind_sample, srv_kind_denoise, srv_kind_calibration, srv_kind_comparison;
+extern const struct srv_job_type srv_job_type_sample, srv_job_type_denoise, srv_job_type_calibration, srv_job_type_comparison;
 
 /* Row i, NULL past the end. */
-const struct srv_kind *srv_kind_at(size_t i);
+const struct srv_job_type *srv_job_type_at(size_t i);
 /* NULL: unknown. */
-const struct srv_kind *srv_kind_find(const char *name);
+const struct srv_job_type *srv_job_type_find(const char *name);
 /* The row of that word; −1: there is none. */
-int srv_output_find(const struct srv_kind *kind, const char *word);
+int srv_output_find(const struct srv_job_type *kind, const char *word);
 /* The extent that a record tells. */
-struct srv_extent srv_record_extent(const struct srv_record *record);
+struct srv_extent srv_job_record_extent(const struct srv_job_record *record);
 /* Does the record's job keep output i of its kind? */
-bool srv_record_keeps(const struct srv_record *record, const struct srv_kind *kind, int i);
+bool srv_job_record_keeps(const struct srv_job_record *record, const struct srv_job_type *kind, int i);
 
 #endif

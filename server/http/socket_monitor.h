@@ -13,8 +13,8 @@
  * gets an answer when others hold all they may: there only health and metrics are served, and who says
  * nothing for a moment is closed, at once when somebody else wants the place.
  */
-#ifndef SRV_LINK_H
-#define SRV_LINK_H
+#ifndef SRV_SOCKET_MONITOR_H
+#define SRV_SOCKET_MONITOR_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -22,85 +22,85 @@
 
 #include "server/http/wire.h"
 
-enum { SRV_LINK_MOST_RESERVED = 32 };
+enum { SRV_SOCKET_MOST_RESERVED = 32 };
 
-struct srv_links;
-struct srv_link;
+struct srv_socket_monitor;
+struct srv_socket;
 struct srv_request;
 struct srv_waker;
 
-enum srv_link_state {
-    SRV_LINK_WAITING,   /* for a request: at its deadline, or once its client is done, it is closed */
-    SRV_LINK_RECEIVING, /* one: at its deadline 408; closed when its client is done before its end */
-    SRV_LINK_BUSY,      /* the daemon works: no deadline */
-    SRV_LINK_PARKED,    /* at its deadline the waker expires; hang-ups are watched for */
-    SRV_LINK_STREAMING, /* likewise */
-    SRV_LINK_SENDING,   /* closed once its client has read below the floor for too long */
-    SRV_LINK_LINGERING, /* refused: at its deadline the socket is closed */
+enum srv_socket_state {
+    SRV_SOCKET_WAITING,   /* for a request: at its deadline, or once its client is done, it is closed */
+    SRV_SOCKET_RECEIVING, /* one: at its deadline 408; closed when its client is done before its end */
+    SRV_SOCKET_BUSY,      /* the daemon works: no deadline */
+    SRV_SOCKET_PARKED,    /* at its deadline the waker expires; hang-ups are watched for */
+    SRV_SOCKET_STREAMING, /* likewise */
+    SRV_SOCKET_SENDING,   /* closed once its client has read below the floor for too long */
+    SRV_SOCKET_LINGERING, /* refused: at its deadline the socket is closed */
 };
 
-struct srv_link_limits {
+struct srv_socket_limits {
     int64_t connections; /* in all, beside the reserved ones */
     int64_t per_address; /* 0: no limit of its own */
-    int reserved;        /* 0 to SRV_LINK_MOST_RESERVED */
+    int reserved;        /* 0 to SRV_SOCKET_MOST_RESERVED */
     int64_t upload_ms;   /* in which a request must arrive once its first line is there */
 };
 
-int srv_links_new(struct srv_links **out, const struct srv_link_limits *limits);
+int srv_socket_monitor_new(struct srv_socket_monitor **out, const struct srv_socket_limits *limits);
 /*
  * How fast clients must read: one that is given more than it takes, and falls `grace_ms` behind
  * `bytes_per_second`, is closed. Only what waits in the socket counts: no client is slow while the
  * daemon has nothing for it. Before the first link.
  */
-void srv_links_floor(struct srv_links *links, int64_t bytes_per_second, int64_t grace_ms);
+void srv_socket_monitor_floor(struct srv_socket_monitor *links, int64_t bytes_per_second, int64_t grace_ms);
 /* Every link must be gone. NULL is fine. Returns NULL. */
-struct srv_links *srv_links_free(struct srv_links *links);
+struct srv_socket_monitor *srv_socket_monitor_free(struct srv_socket_monitor *links);
 
 /* A socket was accepted: from now on it is read through the strict reader. NULL when out of memory. */
-struct srv_link *srv_link_new(struct srv_links *links, int fd);
+struct srv_socket *srv_socket_new(struct srv_socket_monitor *links, int fd);
 /* Before the socket is closed. NULL is fine. */
-void srv_link_free(struct srv_link *link);
+void srv_socket_free(struct srv_socket *link);
 /* The client's address as text. */
-const char *srv_link_peer(const struct srv_link *link);
+const char *srv_socket_peer(const struct srv_socket *link);
 /* Who shares a place: the address, of IPv6 its first 64 bits. */
-const char *srv_link_network(const struct srv_link *link);
+const char *srv_socket_network(const struct srv_socket *link);
 /* A request has begun: it is the link's until it is taken, because libmicrohttpd may drop it without a
  * word. Returns its ordinal on this connection. */
-uint64_t srv_link_begin(struct srv_link *link, struct srv_request *req);
+uint64_t srv_socket_begin(struct srv_socket *link, struct srv_request *req);
 /* The request that has begun, or NULL: the caller's now. */
-struct srv_request *srv_link_take(struct srv_link *link);
+struct srv_request *srv_socket_take(struct srv_socket *link);
 /* What it reads with. On the connection's HTTP thread only. */
-const struct srv_wire *srv_link_wire(const struct srv_link *link);
+const struct srv_wire *srv_socket_wire(const struct srv_socket *link);
 
-enum srv_link_place {
-    SRV_LINK_ORDINARY,
-    SRV_LINK_RESERVED,       /* all places are taken */
-    SRV_LINK_RESERVED_SHARE, /* all that the address may have */
+enum srv_socket_place {
+    SRV_SOCKET_ORDINARY,
+    SRV_SOCKET_RESERVED,       /* all places are taken */
+    SRV_SOCKET_RESERVED_SHARE, /* all that the address may have */
 };
 
 /* Its place now: a reserved one is exchanged for an ordinary one that has become free. */
-enum srv_link_place srv_link_place(struct srv_link *link);
+enum srv_socket_place srv_socket_place(struct srv_socket *link);
 
 /* A request is over: waits for the next one, whose first line may be here already. */
-void srv_link_wait(struct srv_link *link, int64_t ms);
+void srv_socket_wait(struct srv_socket *link, int64_t ms);
 /* Enters a state with a deadline in `ms` from now (−1: none; SENDING has deadlines of its own). `waker`
  * (NULL: none) is told of the deadline and of a hang-up; the link takes its own reference. Entering
  * RECEIVING or SENDING again changes nothing of its deadline. False when the link has just been
  * refused (RECEIVING ran out) and the request must be dropped. */
-bool srv_link_enter(struct srv_link *link, enum srv_link_state state, int64_t ms,
+bool srv_socket_enter(struct srv_socket *link, enum srv_socket_state state, int64_t ms,
                     struct srv_waker *waker);
 /* Has the client closed its side? */
-bool srv_link_is_half_closed(const struct srv_link *link);
+bool srv_socket_is_half_closed(const struct srv_socket *link);
 /* Ends the connection in the middle of an answer. */
-void srv_link_cut(struct srv_link *link);
+void srv_socket_cut(struct srv_socket *link);
 /* Writes an answer straight to the socket, ends our side, and lingers for what the client still
  * sends. Only while libmicrohttpd is reading. */
-void srv_link_refuse(struct srv_link *link, const void *bytes, size_t size);
+void srv_socket_refuse(struct srv_socket *link, const void *bytes, size_t size);
 
 /* Expires or abandons every waker and closes, at the end, every socket. */
-void srv_links_expire_all(struct srv_links *links);
-void srv_links_abandon_all(struct srv_links *links);
+void srv_socket_monitor_expire_all(struct srv_socket_monitor *links);
+void srv_socket_monitor_abandon_all(struct srv_socket_monitor *links);
 /* Wakes every waker: what sleeps looks again. */
-void srv_links_wake_all(struct srv_links *links);
+void srv_socket_monitor_wake_all(struct srv_socket_monitor *links);
 
 #endif

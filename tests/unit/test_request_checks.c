@@ -6,7 +6,7 @@
 #include <stdarg.h>
 #include <string.h>
 
-#include "server/http/framing.h"
+#include "server/http/request_checks.h"
 
 static const struct srv_policy closed = {"", ""};
 static const struct srv_policy proxied = {"els.example, Other.Example", "https://notebook.example"};
@@ -17,16 +17,16 @@ static struct srv_verdict verdict;
 __attribute__((sentinel)) static int check(const struct srv_policy *policy, const char *version,
                                            ...)
 {
-    struct srv_framing framing = {0};
+    struct srv_request_checks checks = {0};
     const char *name;
     va_list ap;
 
     va_start(ap, version);
     while ((name = va_arg(ap, const char *)))
-        srv_framing_field(&framing, name, va_arg(ap, const char *));
+        srv_request_check_field(&checks, name, va_arg(ap, const char *));
     va_end(ap);
     verdict = (struct srv_verdict){0};
-    return srv_framing_check(&framing, version, policy, &verdict) ? 0 : verdict.status;
+    return srv_request_check(&checks, version, policy, &verdict) ? 0 : verdict.status;
 }
 
 #define OWN "Host", "127.0.0.1:8080"
@@ -136,12 +136,12 @@ START_TEST(test_origins)
     ck_assert_int_eq(check(&proxied, ONE, OWN, "Origin", "https://notebook.example", "Origin",
                            "https://notebook.example", NULL),
                      400);
-    ck_assert(srv_framing_is_cors(&proxied, "https://notebook.example"));
-    ck_assert(!srv_framing_is_cors(&proxied, "https://notebook"));
-    ck_assert(!srv_framing_is_cors(&proxied, NULL));
-    ck_assert(!srv_framing_is_cors(&closed, ""));
+    ck_assert(srv_request_is_cors(&proxied, "https://notebook.example"));
+    ck_assert(!srv_request_is_cors(&proxied, "https://notebook"));
+    ck_assert(!srv_request_is_cors(&proxied, NULL));
+    ck_assert(!srv_request_is_cors(&closed, ""));
 }
 END_TEST
 
-UNIT_MAIN("framing", test_ordinary_heads, test_doubtful_lengths, test_other_codings,
+UNIT_MAIN("request_checks", test_ordinary_heads, test_doubtful_lengths, test_other_codings,
           test_names_are_tokens, test_hosts, test_long_hosts, test_origins)

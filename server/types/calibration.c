@@ -1,6 +1,6 @@
 /*
  * The kind "calibration": the locality scales of a network, found from its own reverse trajectories (calibrate.h). A
- * step is one time t, for all seeds and scales in one pass over the bank. settle() runs in the back room, the rest on
+ * step is one time t, for all seeds and scales in one pass over the bank. settle() runs in the handler pool, the rest on
  * an executor's thread.
  *
  * It keeps no tensors: the curves are in the JSON of the result. With save_as the schedule is stored under a name, in
@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "core/base/json.h"
-#include "server/jobs/run.h"
+#include "server/jobs/job_run.h"
 #include "server/params/params_fields.h"
 #include "server/params/saved_scales.h"
 
@@ -89,12 +89,12 @@ static int read_save_as(struct srv_reading *r, const struct srv_field *f, const 
     return srv_resolve(r, f->name, json_string(name));
 }
 
-static const char *metric_word(const struct srv_kind *kind, int i)
+static const char *metric_word(const struct srv_job_type *kind, int i)
 {
     return i < ELS_METRIC_COUNT ? els_calibration_metric_name((enum els_calibration_metric)i) : NULL;
 }
 
-static const char *fit_word(const struct srv_kind *kind, int i)
+static const char *fit_word(const struct srv_job_type *kind, int i)
 {
     return i < ELS_FIT_COUNT ? els_calibration_fit_name((enum els_calibration_fit)i) : NULL;
 }
@@ -252,7 +252,7 @@ static const struct srv_field *const fields[] = {
 
 /* ---- computing ---- */
 
-static int begin(struct srv_run *run, struct els_error *err)
+static int begin(struct srv_job_run *run, struct els_error *err)
 {
     struct els_calibration_spec spec = spec_of(run->job->params);
     struct els_calibration *calibration = NULL;
@@ -262,29 +262,29 @@ static int begin(struct srv_run *run, struct els_error *err)
     return status;
 }
 
-static void end(struct srv_run *run)
+static void end(struct srv_job_run *run)
 {
     els_calibration_free(run->work);
 }
 
-static double certified_error(const struct srv_run *run)
+static double certified_error(const struct srv_job_run *run)
 {
     return 0; /* a calibration skips nothing */
 }
 
-static double work(const struct srv_run *run, int step)
+static double work(const struct srv_job_run *run, int step)
 {
     return run->job->params->cost / run->job->params->num_steps;
 }
 
-static int step(struct srv_run *run, struct els_pool *pool, const struct els_watch *watch, struct els_error *err)
+static int step(struct srv_job_run *run, struct els_pool *pool, const struct els_progress *watch, struct els_error *err)
 {
     return els_calibration_step(run->work, pool, watch, err);
 }
 
 /* "name":[S][T][K] */
 static int write_curves(struct els_buffer *out, const char *name, const double *values, const struct srv_params *p,
-                        const struct els_watch *watch)
+                        const struct els_progress *watch)
 {
     size_t count = (size_t)p->spec.num_images * (size_t)p->num_t * (size_t)p->num_p;
     size_t row = (size_t)p->num_p, seed = row * (size_t)p->num_t;
@@ -301,7 +301,7 @@ static int write_curves(struct els_buffer *out, const char *name, const double *
 }
 
 /* ,"name":{"t":[…],"p":[…]} of one fit. `text` is the object, to be freed, or NULL. */
-static int write_schedule(struct els_buffer *out, const char *name, const struct srv_run *run,
+static int write_schedule(struct els_buffer *out, const char *name, const struct srv_job_run *run,
                           enum els_calibration_fit fit, char **text, struct els_error *err)
 {
     enum els_calibration_metric metric = (enum els_calibration_metric)run->job->params->metric;
@@ -337,7 +337,7 @@ static int write_head(struct els_buffer *out, const struct srv_params *p)
     return status;
 }
 
-static int finish(struct srv_run *run, struct els_pool *pool, const struct els_watch *watch, struct els_error *err)
+static int finish(struct srv_job_run *run, struct els_pool *pool, const struct els_progress *watch, struct els_error *err)
 {
     const struct srv_params *p = run->job->params;
     struct els_buffer text = ELS_BUFFER_INIT(((size_t)1 << 20) + 2 * p->result_bytes);
@@ -364,7 +364,7 @@ static int finish(struct srv_run *run, struct els_pool *pool, const struct els_w
     return 0;
 }
 
-const struct srv_kind srv_kind_calibration = {
+const struct srv_job_type srv_job_type_calibration = {
     .name = "calibration",
     .path = "/v1/calibrations",
     .fields = fields,

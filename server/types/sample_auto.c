@@ -1,15 +1,15 @@
 /*
  * `scales: "auto"`: locality scales from the bank alone (scale_auto.h), for the schedule of noise that the job has. It
- * takes a while, so it is part of the job's first step. Only the conductor's thread comes here.
+ * takes a while, so it is part of the job's first step. Only the scheduler's thread comes here.
  *
  * With explicit noise levels at most ELS_AUTO_TIMES of them are looked at, evenly; scales are keyed by t, and the
  * nearest counts. Levels with next to no noise say nothing about scales and are left out.
  */
 #include "els/scale_auto.h"
-#include "server/types/kind_sample.h"
+#include "server/types/sample.h"
 
 int srv_sample_auto_scales(struct els_scales *out, const struct srv_params *p, struct els_pool *pool,
-                           const struct els_watch *watch, struct els_error *err)
+                           const struct els_progress *watch, struct els_error *err)
 {
     double t[ELS_AUTO_TIMES], alpha_bar[ELS_AUTO_TIMES];
     struct els_scales_auto_spec spec;

@@ -1,7 +1,7 @@
 /*
  * The kind "comparison": a machine and the machine `is` draw from a network's own noise, and their images are held
  * against the network's (compare.h). What the body may say is that of a sample, with the network's images and
- * their seeds (or noise) in the place of num_images and seed. settle() runs in the back room, the rest on an
+ * their seeds (or noise) in the place of num_images and seed. settle() runs in the handler pool, the rest on an
  * executor's thread.
  *
  * Seeds need not follow each other. Where they do not, x_T is drawn for each of them here, which is what a sampler
@@ -16,10 +16,10 @@
 #include "core/base/sha256.h"
 #include "els/effort.h"
 #include "els/mem.h"
-#include "server/jobs/run.h"
+#include "server/jobs/job_run.h"
 #include "server/params/caption.h"
 #include "server/params/params_fields.h"
-#include "server/types/kind_sample.h"
+#include "server/types/sample.h"
 
 enum { THEORY, IDEAL, MAX_PNG = 256 << 20, HASH_PIECE = 4 << 20 };
 
@@ -219,7 +219,7 @@ struct comparing {
     struct els_scales scales; /* automatic ones, or empty */
 };
 
-static int make_sampler(struct els_sampler **out, const struct srv_run *run, enum els_machine machine,
+static int make_sampler(struct els_sampler **out, const struct srv_job_run *run, enum els_machine machine,
                         const struct els_scales *scales, struct els_error *err)
 {
     struct els_sample_spec spec = run->job->params->spec;
@@ -230,7 +230,7 @@ static int make_sampler(struct els_sampler **out, const struct srv_run *run, enu
     return els_sampler_new(out, &spec, err);
 }
 
-static int begin(struct srv_run *run, struct els_error *err)
+static int begin(struct srv_job_run *run, struct els_error *err)
 {
     const struct srv_params *p = run->job->params;
     struct comparing *work = els_alloc_array(1, sizeof(*work));
@@ -238,14 +238,14 @@ static int begin(struct srv_run *run, struct els_error *err)
 
     run->work = work;
     if (!work)
-        return els_fail(err, ELS_ENOMEM, NULL, "Memory is out.");
+        return els_fail(err, ELS_ENOMEM, NULL, "Out of memory.");
     status = make_sampler(&work->ideal, run, ELS_MACHINE_IS, NULL, err);
     if (status == 0 && !p->auto_scales)
         status = make_sampler(&work->theory, run, p->spec.machine, NULL, err);
     return status;
 }
 
-static void end(struct srv_run *run)
+static void end(struct srv_job_run *run)
 {
     struct comparing *work = run->work;
 
@@ -257,12 +257,12 @@ static void end(struct srv_run *run)
     free(work);
 }
 
-static double certified_error(const struct srv_run *run)
+static double certified_error(const struct srv_job_run *run)
 {
     return els_sampler_certified_error(((const struct comparing *)run->work)->theory);
 }
 
-static double work(const struct srv_run *run, int step)
+static double work(const struct srv_job_run *run, int step)
 {
     const struct srv_params *p = run->job->params;
     const struct els_sampler *theory = ((const struct comparing *)run->work)->theory;
@@ -278,28 +278,28 @@ static double work(const struct srv_run *run, int step)
 }
 
 /* What the bank alone says about scales, before the first step. */
-static int choose_scales(struct srv_run *run, struct els_pool *pool, const struct els_watch *watch,
+static int choose_scales(struct srv_job_run *run, struct els_pool *pool, const struct els_progress *watch,
                          struct els_error *err)
 {
     const struct srv_params *p = run->job->params;
     struct comparing *work = run->work;
     struct srv_part part = {watch, 0, p->setup_cost / run->kind->work(run, 0)};
-    struct els_watch partly = srv_part_watch(&part);
+    struct els_progress partly = srv_part_watch(&part);
     int status = srv_sample_auto_scales(&work->scales, p, pool, &partly, err);
 
     if (status == 0)
         status = make_sampler(&work->theory, run, p->spec.machine, &work->scales, err);
     if (status == 0)
-        srv_run_plan(run);
+        srv_job_run_plan(run);
     return status;
 }
 
-static int step(struct srv_run *run, struct els_pool *pool, const struct els_watch *watch, struct els_error *err)
+static int step(struct srv_job_run *run, struct els_pool *pool, const struct els_progress *watch, struct els_error *err)
 {
     const struct srv_params *p = run->job->params;
     struct comparing *work = run->work;
     struct srv_part part = {watch, 0, 1};
-    struct els_watch partly = srv_part_watch(&part);
+    struct els_progress partly = srv_part_watch(&part);
     int status = 0;
 
     if (!work->theory)
@@ -387,7 +387,7 @@ static json_t *images_json(const struct srv_params *p, const struct els_comparis
     return list;
 }
 
-static char *result_text(const struct srv_run *run, const struct els_comparison *c)
+static char *result_text(const struct srv_job_run *run, const struct els_comparison *c)
 {
     const struct srv_params *p = run->job->params;
     const struct comparing *work = run->work;
@@ -408,7 +408,7 @@ static char *result_text(const struct srv_run *run, const struct els_comparison 
 }
 
 /* network | theory | ideal, a row per image, as the job's sheet. */
-static int draw_sheet(struct srv_run *run, const struct els_watch *watch)
+static int draw_sheet(struct srv_job_run *run, const struct els_progress *watch)
 {
     const struct srv_params *p = run->job->params;
     _cleanup_(els_freep) char *caption = srv_caption(run->job->record.id, p->json, -1);
@@ -440,15 +440,15 @@ static int draw_sheet(struct srv_run *run, const struct els_watch *watch)
     return 0;
 }
 
-static int finish(struct srv_run *run, struct els_pool *pool, const struct els_watch *watch, struct els_error *err)
+static int finish(struct srv_job_run *run, struct els_pool *pool, const struct els_progress *watch, struct els_error *err)
 {
     const struct srv_params *p = run->job->params;
     const struct comparing *work = run->work;
     struct els_comparison c = {0};
     int status;
 
-    srv_run_keep(run, THEORY, 0, els_sampler_x(work->theory), els_shape_values(p->shape));
-    srv_run_keep(run, IDEAL, 0, els_sampler_x(work->ideal), els_shape_values(p->shape));
+    srv_job_run_keep(run, THEORY, 0, els_sampler_x(work->theory), els_shape_values(p->shape));
+    srv_job_run_keep(run, IDEAL, 0, els_sampler_x(work->ideal), els_shape_values(p->shape));
     status = els_compare(&c, p->images, run->tensors[THEORY], run->tensors[IDEAL], p->spec.num_images, p->shape, watch,
                          err);
     if (status < 0)
@@ -465,7 +465,7 @@ static int finish(struct srv_run *run, struct els_pool *pool, const struct els_w
     return 0;
 }
 
-const struct srv_kind srv_kind_comparison = {
+const struct srv_job_type srv_job_type_comparison = {
     .name = "comparison",
     .path = "/v1/comparisons",
     .fields = fields,

@@ -7,11 +7,11 @@
 #include <string.h>
 
 #include "els/mosaic.h"
-#include "server/jobs/run.h"
-#include "server/types/kind_sample.h"
+#include "server/jobs/job_run.h"
+#include "server/types/sample.h"
 
 /* Where slot `slot` of image n of output i begins; NULL when it is not kept. */
-static void *place_of(struct srv_run *run, int i, int64_t n, int slot)
+static void *place_of(struct srv_job_run *run, int i, int64_t n, int slot)
 {
     size_t slots = i < SRV_SAMPLE_FINAL_MOSAIC ? (size_t)run->job->params->num_steps : 1;
     float *tensor = run->tensors[i];
@@ -20,7 +20,7 @@ static void *place_of(struct srv_run *run, int i, int64_t n, int slot)
 }
 
 /* Into slot `slot` of image n, of output `first` and the two that come along with it. */
-static void keep_mosaic(struct srv_run *run, int first, int64_t n, int slot, const struct els_mosaic *m)
+static void keep_mosaic(struct srv_job_run *run, int first, int64_t n, int slot, const struct els_mosaic *m)
 {
     size_t pixels = (size_t)m->height * (size_t)m->width, count = pixels * (size_t)m->top;
     int32_t *places = place_of(run, first, n, slot);
@@ -41,15 +41,15 @@ static void keep_mosaic(struct srv_run *run, int first, int64_t n, int slot, con
     memcpy(regions, m->region, pixels * sizeof(int32_t));
 }
 
-int srv_sample_mosaics(struct srv_run *run, const struct els_sampler *sampler, struct els_pool *pool,
-                       const struct els_watch *watch, struct els_error *err)
+int srv_sample_mosaics(struct srv_job_run *run, const struct els_sampler *sampler, struct els_pool *pool,
+                       const struct els_progress *watch, struct els_error *err)
 {
     const struct srv_params *p = run->job->params;
     struct els_evaluation e = els_sampler_evaluation(sampler);
     int64_t images = p->spec.num_images;
     bool last = run->next == p->num_steps - 1;
     struct srv_part part = {watch, 0, 1 / (double)images};
-    struct els_watch partly = srv_part_watch(&part);
+    struct els_progress partly = srv_part_watch(&part);
     struct els_mosaic *m = NULL;
     int status = 0;
 
@@ -68,13 +68,13 @@ int srv_sample_mosaics(struct srv_run *run, const struct els_sampler *sampler, s
     return status;
 }
 
-int srv_sample_findings(struct srv_run *run, const struct els_evaluation *last, const float *x,
-                        struct srv_finding **out, struct els_pool *pool, const struct els_watch *watch,
+int srv_sample_findings(struct srv_job_run *run, const struct els_evaluation *last, const float *x,
+                        struct srv_finding **out, struct els_pool *pool, const struct els_progress *watch,
                         struct els_error *err)
 {
     int64_t images = run->job->params->spec.num_images;
     struct srv_part part = {watch, 0, 1 / (2 * (double)images)};
-    struct els_watch partly = srv_part_watch(&part);
+    struct els_progress partly = srv_part_watch(&part);
     struct srv_finding *findings;
     int status = 0;
 
@@ -82,7 +82,7 @@ int srv_sample_findings(struct srv_run *run, const struct els_evaluation *last, 
         return 0;
     findings = els_alloc_array((size_t)images, sizeof(*findings));
     if (!findings)
-        return els_fail(err, ELS_ENOMEM, NULL, "Memory is out.");
+        return els_fail(err, ELS_ENOMEM, NULL, "Out of memory.");
     for (int64_t n = 0; n < images && status == 0; n++) {
         part.first = (double)(2 * n) * part.share;
         status = els_local_consistency(&findings[n].local_consistency, last, x, pool, &partly, err);

@@ -1,5 +1,5 @@
 /*
- * The conductor lets jobs begin and looks after the store; it never computes itself, so neither waits for a step. Jobs
+ * The scheduler lets jobs begin and looks after the store; it never computes itself, so neither waits for a step. Jobs
  * are computed by executors (executor.c), which take turns.
  *
  * Who runs: as long as jobs are short, one after the other, in the queue's order, because that gives everybody their
@@ -16,7 +16,7 @@
  * What running jobs hold in memory is charged before they begin (account.h); a job whose memory is not to be had yet goes on
  * waiting. Their results are at most twice what one job may keep.
  *
- * How a job ends is in conductor_end.c.
+ * How a job ends is in scheduler_end.c.
  *
  * Lock order: the queue's, then c->lock, then the turns'.
  */
@@ -24,7 +24,7 @@
 #include <time.h>
 
 #include "server/base/clock.h"
-#include "server/jobs/conductor_internal.h"
+#include "server/jobs/scheduler_internal.h"
 
 enum {
     PATIENCE_MS = 1000,     /* so long a small job waits for its turn in the line first */
@@ -40,14 +40,14 @@ enum {
 
 /* All of these under the lock: executors change c->runs and c->bytes. */
 
-static bool has_room(const struct srv_conductor *c, const struct srv_job *job)
+static bool has_room(const struct srv_scheduler *c, const struct srv_job *job)
 {
     return !c->runs || c->bytes + job->params->result_bytes <= 2 * (uint64_t)c->parts.config->max_result_bytes;
 }
 
 /* Charges it: true, and c->next holds the charge. Where nothing else runs it is charged whatever the limits say: the job
  * was accepted, and what its client has beside it (inputs that wait, say) goes only when jobs end. */
-static bool can_pay(struct srv_conductor *c, const struct srv_job *job)
+static bool can_pay(struct srv_scheduler *c, const struct srv_job *job)
 {
     struct srv_payer *payer = job->inputs.payer;
     int64_t bytes = (int64_t)job->params->run_bytes;
@@ -61,19 +61,19 @@ static bool can_pay(struct srv_conductor *c, const struct srv_job *job)
 }
 
 /* Is the job much smaller than what is left of this run? */
-static bool is_small_beside(const struct srv_job *job, const struct srv_run *run)
+static bool is_small_beside(const struct srv_job *job, const struct srv_job_run *run)
 {
-    return job->params->cost * MUCH_SMALLER <= srv_run_left(run);
+    return job->params->cost * MUCH_SMALLER <= srv_job_run_left(run);
 }
 
 /* May the job begin beside what is running? */
 static bool fits(void *user, const struct srv_job *job)
 {
-    struct srv_conductor *c = user;
+    struct srv_scheduler *c = user;
     bool beside = srv_monotonic_ms() - job->born >= PATIENCE_MS, may;
 
     pthread_mutex_lock(&c->lock);
-    for (const struct srv_run *run = c->runs; run; run = run->next_run)
+    for (const struct srv_job_run *run = c->runs; run; run = run->next_run)
         beside = beside && is_small_beside(job, run);
     may = has_room(c, job) && (beside || !c->runs) && can_pay(c, job);
     pthread_mutex_unlock(&c->lock);
@@ -82,8 +82,8 @@ static bool fits(void *user, const struct srv_job *job)
 
 /* Runs that are about to begin together. */
 struct group {
-    struct srv_conductor *c;
-    struct srv_run *runs[SRV_MOST_RUNS];
+    struct srv_scheduler *c;
+    struct srv_job_run *runs[SRV_MOST_RUNS];
     int count;
     int64_t images;
 };
@@ -92,7 +92,7 @@ struct group {
 static bool joins(void *user, const struct srv_job *job)
 {
     const struct group *group = user;
-    struct srv_conductor *c = group->c;
+    struct srv_scheduler *c = group->c;
     bool may;
 
     if (group->images + job->params->spec.num_images > c->parts.config->images_per_pass ||
@@ -100,7 +100,7 @@ static bool joins(void *user, const struct srv_job *job)
         return false;
     pthread_mutex_lock(&c->lock);
     may = has_room(c, job);
-    for (const struct srv_run *run = c->runs; run; run = run->next_run)
+    for (const struct srv_job_run *run = c->runs; run; run = run->next_run)
         may = may && (run->group == group->runs[0]->group || is_small_beside(job, run));
     may = may && can_pay(c, job);
     pthread_mutex_unlock(&c->lock);
@@ -108,17 +108,17 @@ static bool joins(void *user, const struct srv_job *job)
 }
 
 /* Takes the reference. NULL: the job has ended already. */
-static struct srv_run *begin(struct srv_conductor *c, struct srv_job *job)
+static struct srv_job_run *begin(struct srv_scheduler *c, struct srv_job *job)
 {
     int64_t now = srv_now_ms();
-    struct srv_run *run = NULL;
+    struct srv_job_run *run = NULL;
     struct els_error err = {0};
 
     if (srv_job_is_cancelled(job)) {
-        srv_conductor_cancel(c, job, NULL);
-    } else if (!(run = srv_run_new(job))) {
-        els_fail(&err, ELS_ENOMEM, NULL, "Memory is out.");
-        srv_conductor_fail(c, job, NULL, ELS_ENOMEM, &err);
+        srv_scheduler_cancel(c, job, NULL);
+    } else if (!(run = srv_job_run_new(job))) {
+        els_fail(&err, ELS_ENOMEM, NULL, "Out of memory.");
+        srv_scheduler_fail(c, job, NULL, ELS_ENOMEM, &err);
     }
     if (!run) {
         srv_charge_give(&c->next);
@@ -145,19 +145,19 @@ static struct srv_run *begin(struct srv_conductor *c, struct srv_job *job)
     return run;
 }
 
-static bool has_places(const struct srv_conductor *c)
+static bool has_places(const struct srv_scheduler *c)
 {
     return atomic_load(&c->running) < SRV_MOST_RUNS && !atomic_load(&c->stopping);
 }
 
 /* The first, and those next in line that are alike. */
-static void admit_group(struct srv_conductor *c, struct srv_executor *e, struct srv_job *job)
+static void admit_group(struct srv_scheduler *c, struct srv_executor *e, struct srv_job *job)
 {
     struct group group = {.c = c};
 
     c->groups++;
     while (job) {
-        struct srv_run *run = begin(c, job);
+        struct srv_job_run *run = begin(c, job);
 
         if (run) {
             group.images += run->job->params->spec.num_images;
@@ -174,7 +174,7 @@ static void admit_group(struct srv_conductor *c, struct srv_executor *e, struct 
 }
 
 /* One that has nothing to do. With `more`, if need be, another one is made. NULL: not now. */
-static struct srv_executor *idle_executor(struct srv_conductor *c, bool more)
+static struct srv_executor *idle_executor(struct srv_scheduler *c, bool more)
 {
     struct srv_executor *idle = NULL;
     int n = atomic_load(&c->executors);
@@ -190,12 +190,12 @@ static struct srv_executor *idle_executor(struct srv_conductor *c, bool more)
 }
 
 /* Until a job ends, or for a while. */
-static void await_place(struct srv_conductor *c)
+static void await_place(struct srv_scheduler *c)
 {
     struct timespec until;
 
     clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += SRV_CONDUCTOR_IDLE_MS / 1000;
+    until.tv_sec += SRV_SCHEDULER_IDLE_MS / 1000;
     pthread_mutex_lock(&c->lock);
     if (!c->untidy && !has_places(c) && !atomic_load(&c->stopping))
         pthread_cond_timedwait(&c->left, &c->lock, &until);
@@ -208,7 +208,7 @@ static bool none_fits(void *user, const struct srv_job *job)
 }
 
 /* Lets those begin that may, and waits a little for one. */
-static void admit(struct srv_conductor *c)
+static void admit(struct srv_scheduler *c)
 {
     struct srv_queue *queue = c->parts.queue;
 
@@ -217,7 +217,7 @@ static void admit(struct srv_conductor *c)
         struct srv_job *job = srv_queue_pop(queue, e ? fits : none_fits, c,
                                             c->untidy                        ? UNTIDY_MS
                                             : atomic_load(&c->running) > 0 ? LOOK_MS
-                                                                           : SRV_CONDUCTOR_IDLE_MS);
+                                                                           : SRV_SCHEDULER_IDLE_MS);
 
         if (!job)
             return;
@@ -230,7 +230,7 @@ static void admit(struct srv_conductor *c)
 
 /* A piece of tidying in the store, and whether it can be written to again. Removing for want of room is the store's own,
  * when a result is inserted. */
-static void tidy(struct srv_conductor *c)
+static void tidy(struct srv_scheduler *c)
 {
     struct els_error err = {0};
     char number[32];
@@ -238,15 +238,15 @@ static void tidy(struct srv_conductor *c)
     int more;
 
     if (!atomic_load(&c->store_works) && now >= c->next_probe) {
-        c->next_probe = now + SRV_CONDUCTOR_IDLE_MS;
+        c->next_probe = now + SRV_SCHEDULER_IDLE_MS;
         if (srv_store_probe(c->parts.store, NULL) == 0)
-            srv_conductor_note_store(c, 0);
+            srv_scheduler_note_store(c, 0);
     }
     if (!c->untidy && now < c->next_tidy)
         return;
     more = srv_store_tidy(c->parts.store, srv_now_ms(), c->parts.config->retention_seconds, &err);
     if (more < 0) {
-        srv_conductor_note_store(c, more);
+        srv_scheduler_note_store(c, more);
         srv_log(c->parts.log, SRV_ERROR, "store_failed", "detail", err.message, NULL);
     }
     c->untidy = more > 0;
@@ -262,7 +262,7 @@ static void tidy(struct srv_conductor *c)
 
 static void *conduct(void *user)
 {
-    struct srv_conductor *c = user;
+    struct srv_scheduler *c = user;
 
     while (!atomic_load(&c->stopping)) {
         admit(c);
@@ -273,14 +273,14 @@ static void *conduct(void *user)
 
 /* ---- life ---- */
 
-int srv_conductor_new(struct srv_conductor **out, const struct srv_conductor_parts *parts, struct els_error *err)
+int srv_scheduler_new(struct srv_scheduler **out, const struct srv_scheduler_parts *parts, struct els_error *err)
 {
-    struct srv_conductor *c = els_alloc_array(1, sizeof(*c));
+    struct srv_scheduler *c = els_alloc_array(1, sizeof(*c));
     pthread_condattr_t attr;
     int status;
 
     if (!c)
-        return els_fail(err, ELS_ENOMEM, NULL, "Memory is out.");
+        return els_fail(err, ELS_ENOMEM, NULL, "Out of memory.");
     c->parts = *parts;
     atomic_init(&c->store_works, true);
     pthread_mutex_init(&c->lock, NULL);
@@ -291,7 +291,7 @@ int srv_conductor_new(struct srv_conductor **out, const struct srv_conductor_par
     srv_turns_init(&c->turns, SLICE_MS);
     status = srv_executor_new(c);
     if (status < 0) {
-        srv_conductor_free(c);
+        srv_scheduler_free(c);
         return els_fail(err, status, "threads", "The pool of %lld threads cannot be made: %s.",
                         (long long)parts->config->threads, els_status_text(status));
     }
@@ -299,7 +299,7 @@ int srv_conductor_new(struct srv_conductor **out, const struct srv_conductor_par
     return 0;
 }
 
-int srv_conductor_start(struct srv_conductor *c)
+int srv_scheduler_start(struct srv_scheduler *c)
 {
     if (pthread_create(&c->thread, NULL, conduct, c) != 0)
         return ELS_ENOMEM;
@@ -307,12 +307,12 @@ int srv_conductor_start(struct srv_conductor *c)
     return 0;
 }
 
-void srv_conductor_wake(struct srv_conductor *c)
+void srv_scheduler_wake(struct srv_scheduler *c)
 {
     srv_turns_wake(&c->turns);
 }
 
-void srv_conductor_drain(struct srv_conductor *c)
+void srv_scheduler_drain(struct srv_scheduler *c)
 {
     if (atomic_exchange(&c->stopping, true))
         return;
@@ -325,13 +325,13 @@ void srv_conductor_drain(struct srv_conductor *c)
     srv_executors_join(c);
 }
 
-struct srv_conductor *srv_conductor_free(struct srv_conductor *c)
+struct srv_scheduler *srv_scheduler_free(struct srv_scheduler *c)
 {
     if (!c)
         return NULL;
-    srv_conductor_drain(c);
+    srv_scheduler_drain(c);
     while (c->runs)
-        srv_conductor_leave(c, c->runs, NULL);
+        srv_scheduler_leave(c, c->runs, NULL);
     srv_executors_deinit(c);
     srv_turns_deinit(&c->turns);
     pthread_cond_destroy(&c->left);
@@ -340,17 +340,17 @@ struct srv_conductor *srv_conductor_free(struct srv_conductor *c)
     return NULL;
 }
 
-int srv_conductor_running(const struct srv_conductor *c)
+int srv_scheduler_running(const struct srv_scheduler *c)
 {
     return atomic_load_explicit(&c->running, memory_order_relaxed);
 }
 
-int srv_conductor_workers(const struct srv_conductor *c)
+int srv_scheduler_workers(const struct srv_scheduler *c)
 {
     return els_pool_threads(c->executor[0].pool);
 }
 
-int srv_conductor_workers_busy(const struct srv_conductor *c)
+int srv_scheduler_workers_busy(const struct srv_scheduler *c)
 {
     int busy = 0;
 
@@ -361,12 +361,12 @@ int srv_conductor_workers_busy(const struct srv_conductor *c)
     return busy;
 }
 
-void srv_conductor_store_failed(struct srv_conductor *c)
+void srv_scheduler_store_failed(struct srv_scheduler *c)
 {
-    srv_conductor_note_store(c, ELS_EIO);
+    srv_scheduler_note_store(c, ELS_EIO);
 }
 
-bool srv_conductor_store_works(const struct srv_conductor *c)
+bool srv_scheduler_store_works(const struct srv_scheduler *c)
 {
     return atomic_load_explicit(&c->store_works, memory_order_relaxed);
 }

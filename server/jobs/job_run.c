@@ -6,7 +6,7 @@
  * checked when the job was accepted. Previews are made only while somebody looks on, and a
  * run's never take more than a twentieth of the time: after some that took d come none for 19·d.
  */
-#include "server/jobs/run.h"
+#include "server/jobs/job_run.h"
 
 #include <assert.h>
 #include <math.h>
@@ -28,7 +28,7 @@ enum {
 
 /* ---- tensors ---- */
 
-static int allocate(struct srv_run *run)
+static int allocate(struct srv_job_run *run)
 {
     const struct srv_params *p = run->job->params;
     struct srv_extent extent = srv_params_extent(p);
@@ -49,7 +49,7 @@ static int allocate(struct srv_run *run)
     return 0;
 }
 
-void srv_run_keep(struct srv_run *run, int output, int slot, const float *from, size_t size)
+void srv_job_run_keep(struct srv_job_run *run, int output, int slot, const float *from, size_t size)
 {
     size_t values = run->kept[output].values;
     float *to = run->tensors[output];
@@ -58,9 +58,9 @@ void srv_run_keep(struct srv_run *run, int output, int slot, const float *from, 
         memcpy(to + (size_t)n * values + (size_t)slot * size, from + (size_t)n * size, size * sizeof(float));
 }
 
-struct srv_run *srv_run_new(struct srv_job *job)
+struct srv_job_run *srv_job_run_new(struct srv_job *job)
 {
-    struct srv_run *run = els_alloc_array(1, sizeof(*run));
+    struct srv_job_run *run = els_alloc_array(1, sizeof(*run));
 
     if (!run)
         return NULL;
@@ -70,7 +70,7 @@ struct srv_run *srv_run_new(struct srv_job *job)
     return run;
 }
 
-void srv_run_plan(struct srv_run *run)
+void srv_job_run_plan(struct srv_job_run *run)
 {
     int steps = run->job->params->num_steps;
 
@@ -85,7 +85,7 @@ void srv_run_plan(struct srv_run *run)
 }
 
 /* What finish() has made of it so far. */
-static void drop_result(struct srv_run *run)
+static void drop_result(struct srv_job_run *run)
 {
     for (int64_t i = 0; run->pictures && i < run->num_pictures; i++)
         free(run->pictures[i].png);
@@ -97,7 +97,7 @@ static void drop_result(struct srv_run *run)
     run->result = run->scales = NULL;
 }
 
-struct srv_run *srv_run_free(struct srv_run *run)
+struct srv_job_run *srv_job_run_free(struct srv_job_run *run)
 {
     if (!run)
         return NULL;
@@ -112,34 +112,34 @@ struct srv_run *srv_run_free(struct srv_run *run)
     return NULL;
 }
 
-bool srv_run_finished(const struct srv_run *run)
+bool srv_job_run_finished(const struct srv_job_run *run)
 {
     return run->next == run->job->params->num_steps;
 }
 
-bool srv_run_late(const struct srv_run *run)
+bool srv_job_run_late(const struct srv_job_run *run)
 {
     const double tick = 0.001; /* the clock's */
 
     return run->limit > 0 && run->seconds + tick >= run->limit;
 }
 
-double srv_run_left(const struct srv_run *run)
+double srv_job_run_left(const struct srv_job_run *run)
 {
     return atomic_load(&run->left);
 }
 
 /* With `part` of the next step, the share of all steps' work that is done. */
-static double share_done(const struct srv_run *run, double part)
+static double share_done(const struct srv_job_run *run, double part)
 {
-    double next = srv_run_finished(run) ? 0 : run->kind->work(run, run->next);
+    double next = srv_job_run_finished(run) ? 0 : run->kind->work(run, run->next);
 
     return run->total > 0 ? fmin(1, (run->done + part * next) / run->total) : 0;
 }
 
 /* ---- previews ---- */
 
-static int preview(struct srv_run *run, int64_t image, double t, const float *values)
+static int preview(struct srv_job_run *run, int64_t image, double t, const float *values)
 {
     struct els_buffer png = ELS_BUFFER_INIT(MAX_PNG), text = ELS_BUFFER_INIT(MAX_PNG);
     struct els_picture picture = {0};
@@ -163,7 +163,7 @@ static int preview(struct srv_run *run, int64_t image, double t, const float *va
 }
 
 /* A preview that cannot be made is left out: nobody is promised one. */
-static void preview_all(struct srv_run *run)
+static void preview_all(struct srv_job_run *run)
 {
     struct els_shape shape = run->job->params->shape;
     int64_t images = run->job->params->spec.num_images, began = srv_monotonic_ms(), spent;
@@ -171,7 +171,7 @@ static void preview_all(struct srv_run *run)
     double t = 0;
 
     if (!run->kind->preview || shape.h * shape.w > PREVIEW_PIXELS ||
-        (!srv_run_finished(run) && began < run->next_preview) || srv_events_readers(run->job->events) == 0)
+        (!srv_job_run_finished(run) && began < run->next_preview) || srv_events_readers(run->job->events) == 0)
         return;
     values = run->kind->preview(run, &t);
     if (images > PREVIEW_IMAGES)
@@ -187,7 +187,7 @@ static void preview_all(struct srv_run *run)
 
 /* Runs that compute together; mostly it is one. */
 struct group {
-    struct srv_run *const *runs;
+    struct srv_job_run *const *runs;
     int count;
     int64_t images;
     const struct srv_compute *with;
@@ -224,13 +224,13 @@ static int poll(void *user, double done)
 }
 
 /* A run's part of the time that they take: by its images. */
-static double part_of(const struct group *g, const struct srv_run *run)
+static double part_of(const struct group *g, const struct srv_job_run *run)
 {
     return (double)run->job->params->spec.num_images / (double)g->images;
 }
 
 /* Waits for the turn. ELS_ECANCELLED: one of them is to stop. */
-static int gather(struct group *g, struct srv_run *const *runs, int count, const struct srv_compute *with)
+static int gather(struct group *g, struct srv_job_run *const *runs, int count, const struct srv_compute *with)
 {
     *g = (struct group){.runs = runs, .count = count, .with = with};
     for (int i = 0; i < count; i++)
@@ -258,7 +258,7 @@ static void count_time(const struct group *g)
     }
 }
 
-int srv_run_begin(struct srv_run *run, const struct srv_compute *with, struct els_error *err)
+int srv_job_run_begin(struct srv_job_run *run, const struct srv_compute *with, struct els_error *err)
 {
     struct group group;
     int status = gather(&group, &run, 1, with);
@@ -272,7 +272,7 @@ int srv_run_begin(struct srv_run *run, const struct srv_compute *with, struct el
     else
         status = run->kind->begin(run, err);
     if (status == 0)
-        srv_run_plan(run);
+        srv_job_run_plan(run);
     count_time(&group);
     return status;
 }
@@ -284,12 +284,12 @@ static int poll_part(void *user, double done)
     return part->whole->poll(part->whole->user, part->first + part->share * done);
 }
 
-struct els_watch srv_part_watch(struct srv_part *part)
+struct els_progress srv_part_watch(struct srv_part *part)
 {
-    return (struct els_watch){poll_part, part};
+    return (struct els_progress){poll_part, part};
 }
 
-bool srv_runs_alike(const struct srv_run *a, const struct srv_run *b)
+bool srv_job_runs_alike(const struct srv_job_run *a, const struct srv_job_run *b)
 {
     const struct els_sampler *x = a->kind->sampler ? a->kind->sampler(a) : NULL;
     const struct els_sampler *y = b->kind->sampler ? b->kind->sampler(b) : NULL;
@@ -297,7 +297,7 @@ bool srv_runs_alike(const struct srv_run *a, const struct srv_run *b)
     return x && y && els_samplers_alike(x, y);
 }
 
-static int step_together(struct srv_run *const *runs, int count, struct els_pool *pool, const struct els_watch *watch,
+static int step_together(struct srv_job_run *const *runs, int count, struct els_pool *pool, const struct els_progress *watch,
                          struct els_error *err)
 {
     struct els_sampler *samplers[SRV_MOST_RUNS];
@@ -312,19 +312,19 @@ static int step_together(struct srv_run *const *runs, int count, struct els_pool
 }
 
 /* A step of this one is done. */
-static void move(struct srv_run *run)
+static void move(struct srv_job_run *run)
 {
     run->done += run->kind->work(run, run->next);
     run->next++;
     atomic_store(&run->left, run->total - run->done);
-    srv_job_progress(run->job, run->next, share_done(run, 0), srv_run_finished(run));
+    srv_job_progress(run->job, run->next, share_done(run, 0), srv_job_run_finished(run));
     preview_all(run);
 }
 
-int srv_runs_step(struct srv_run *const *runs, int count, const struct srv_compute *with, struct els_error *err)
+int srv_job_runs_step(struct srv_job_run *const *runs, int count, const struct srv_compute *with, struct els_error *err)
 {
     struct group group;
-    struct els_watch watch = {poll, &group};
+    struct els_progress watch = {poll, &group};
     int status = gather(&group, runs, count, with);
 
     assert(count <= SRV_MOST_RUNS);
@@ -340,7 +340,7 @@ int srv_runs_step(struct srv_run *const *runs, int count, const struct srv_compu
 
 /* ---- the outcome ---- */
 
-const char *srv_run_engine(struct srv_run *run)
+const char *srv_job_run_engine(struct srv_job_run *run)
 {
     json_t *json = json_pack("{s:s, s:s, s:f}", "version", ELS_VERSION, "kernel", els_engine_kernel(),
                              "certified_error", run->kind->certified_error(run));
@@ -351,11 +351,11 @@ const char *srv_run_engine(struct srv_run *run)
     return run->engine;
 }
 
-int srv_run_outcome(struct srv_run *run, const struct srv_compute *with, struct srv_outcome *outcome,
+int srv_job_run_outcome(struct srv_job_run *run, const struct srv_compute *with, struct srv_outcome *outcome,
                     struct els_error *err)
 {
     struct group group;
-    struct els_watch watch = {poll, &group};
+    struct els_progress watch = {poll, &group};
     int status = gather(&group, &run, 1, with);
 
     if (status < 0)
@@ -368,7 +368,7 @@ int srv_run_outcome(struct srv_run *run, const struct srv_compute *with, struct 
     count_time(&group);
     if (status < 0)
         return status;
-    if (!run->result || !srv_run_engine(run))
+    if (!run->result || !srv_job_run_engine(run))
         return els_fail(err, ELS_ENOMEM, NULL, "There is no memory for the result.");
     *outcome = (struct srv_outcome){
         .status = SRV_SUCCEEDED,

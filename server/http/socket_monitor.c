@@ -11,7 +11,7 @@
  *
  * The reader of a link (wire) belongs to its HTTP thread and is not under the lock.
  */
-#include "server/http/link.h"
+#include "server/http/socket_monitor.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -44,17 +44,17 @@ enum {
     FAREWELL_MS = 1000, /* for a request whose client has ended its side to be read to its end */
 };
 
-struct srv_link {
-    struct srv_links *links;
-    struct srv_link *previous, *next;
+struct srv_socket {
+    struct srv_socket_monitor *links;
+    struct srv_socket *previous, *next;
     uint64_t serial; /* epoll names it so, with its descriptor: an event may be older than the link */
     int fd;
     struct srv_wire_socket wire;
     struct srv_request *begun; /* and not taken yet */
     uint64_t requests;
     char peer[INET6_ADDRSTRLEN], network[INET6_ADDRSTRLEN];
-    enum srv_link_place place;
-    enum srv_link_state state;
+    enum srv_socket_place place;
+    enum srv_socket_state state;
     int64_t deadline; /* 0: none */
     struct srv_waker *waker;
     /* while SENDING: */
@@ -66,17 +66,17 @@ struct srv_link {
     bool gone;        /* or both */
 };
 
-struct srv_links {
+struct srv_socket_monitor {
     pthread_mutex_t lock;
-    struct srv_link_limits limits;
-    struct srv_link *first;
-    struct srv_link **by_fd; /* SRV_WIRE_DESCRIPTORS of them */
+    struct srv_socket_limits limits;
+    struct srv_socket *first;
+    struct srv_socket **by_fd; /* SRV_WIRE_DESCRIPTORS of them */
     uint64_t next_serial;
     int64_t ordinary;         /* links on ordinary places */
     struct srv_quota *shares; /* the same, of each network */
-    struct srv_link *reserved[SRV_LINK_MOST_RESERVED]; /* those on reserved places, the oldest first */
+    struct srv_socket *reserved[SRV_SOCKET_MOST_RESERVED]; /* those on reserved places, the oldest first */
     int num_reserved;
-    int64_t floor, grace_ms; /* see srv_links_floor */
+    int64_t floor, grace_ms; /* see srv_socket_monitor_floor */
     int64_t planned; /* when the thread will look again; INT64_MAX: only when told */
     bool stopping;
     int epoll, event;
@@ -101,7 +101,7 @@ static const char timeout_answer[] = "HTTP/1.1 408 Request Timeout\r\n"
                                      "Connection: close\r\n\r\n" TIMEOUT_BODY;
 _Static_assert(sizeof(TIMEOUT_BODY) - 1 == 126, "Content-Length of the timeout answer");
 
-static void poke(struct srv_links *links)
+static void poke(struct srv_socket_monitor *links)
 {
     /* The counter can only be full of earlier pokes, which do as well. */
     if (eventfd_write(links->event, 1) < 0)
@@ -117,7 +117,7 @@ static void run_errands(struct errands *errands)
     errands->n = 0;
 }
 
-static void add_errand(struct errands *errands, struct srv_link *link,
+static void add_errand(struct errands *errands, struct srv_socket *link,
                        void (*tell)(struct srv_waker *w))
 {
     if (!link->waker)
@@ -127,17 +127,17 @@ static void add_errand(struct errands *errands, struct srv_link *link,
 }
 
 /* Sends all or gives up, and ends our side. With the lock held; never blocks. */
-static void answer_and_linger(struct srv_link *link, const void *bytes, size_t size)
+static void answer_and_linger(struct srv_socket *link, const void *bytes, size_t size)
 {
     (void)!send(link->fd, bytes, size, MSG_DONTWAIT | MSG_NOSIGNAL);
     shutdown(link->fd, SHUT_WR);
-    link->state = SRV_LINK_LINGERING;
+    link->state = SRV_SOCKET_LINGERING;
     link->deadline = srv_monotonic_ms() + LINGER_MS;
 }
 
-static bool is_reading(enum srv_link_state state)
+static bool is_reading(enum srv_socket_state state)
 {
-    return state == SRV_LINK_WAITING || state == SRV_LINK_RECEIVING;
+    return state == SRV_SOCKET_WAITING || state == SRV_SOCKET_RECEIVING;
 }
 
 static bool has_unread(int fd)
@@ -164,12 +164,12 @@ static bool has_unsent(int fd)
 }
 
 /* So often that one below the floor is closed soon after its grace. */
-static int64_t look_again_ms(const struct srv_links *links)
+static int64_t look_again_ms(const struct srv_socket_monitor *links)
 {
     return links->grace_ms / 8 + 1;
 }
 
-static void begin_sending(struct srv_link *link)
+static void begin_sending(struct srv_socket *link)
 {
     link->looked_ms = srv_monotonic_ms();
     link->taken = taken_bytes(link->fd);
@@ -183,9 +183,9 @@ static void begin_sending(struct srv_link *link)
  * grace is all that it may stop for. So one that keeps to the floor stays, however long its answer
  * takes, and one that stops is closed when its grace is over.
  */
-static void look_at_sending(struct srv_link *link)
+static void look_at_sending(struct srv_socket *link)
 {
-    const struct srv_links *links = link->links;
+    const struct srv_socket_monitor *links = link->links;
     int64_t now = srv_monotonic_ms();
     uint64_t taken = taken_bytes(link->fd);
 
@@ -201,7 +201,7 @@ static void look_at_sending(struct srv_link *link)
 }
 
 /* The link's deadline has passed. With the lock held. */
-static void expire(struct srv_link *link, struct errands *errands)
+static void expire(struct srv_socket *link, struct errands *errands)
 {
     link->deadline = 0;
     if (is_reading(link->state) && link->half_closed) {
@@ -213,34 +213,34 @@ static void expire(struct srv_link *link, struct errands *errands)
         return;
     }
     switch (link->state) {
-    case SRV_LINK_RECEIVING:
+    case SRV_SOCKET_RECEIVING:
         answer_and_linger(link, timeout_answer, sizeof(timeout_answer) - 1);
         break;
-    case SRV_LINK_PARKED:
-    case SRV_LINK_STREAMING:
+    case SRV_SOCKET_PARKED:
+    case SRV_SOCKET_STREAMING:
         add_errand(errands, link, link->gone ? srv_waker_abandon : srv_waker_expire);
         break;
-    case SRV_LINK_SENDING:
+    case SRV_SOCKET_SENDING:
         look_at_sending(link);
         break;
-    case SRV_LINK_WAITING:
-    case SRV_LINK_LINGERING:
+    case SRV_SOCKET_WAITING:
+    case SRV_SOCKET_LINGERING:
         shutdown(link->fd, SHUT_RDWR);
         break;
-    case SRV_LINK_BUSY:
+    case SRV_SOCKET_BUSY:
         break;
     }
 }
 
 /* Expires up to a batch of links. Returns the milliseconds to sleep, −1 for ever. With the lock
  * held. */
-static int expire_due(struct srv_links *links, struct errands *errands)
+static int expire_due(struct srv_socket_monitor *links, struct errands *errands)
 {
     int64_t now = srv_monotonic_ms(), next = INT64_MAX;
 
     if (now < links->planned)
         return links->planned == INT64_MAX ? -1 : (int)(links->planned - now);
-    for (struct srv_link *link = links->first; link; link = link->next) {
+    for (struct srv_socket *link = links->first; link; link = link->next) {
         if (link->deadline && link->deadline <= now && errands->n < BATCH)
             expire(link, errands);
         if (link->deadline && link->deadline < next)
@@ -254,21 +254,21 @@ static int expire_due(struct srv_links *links, struct errands *errands)
     return (int)(links->planned - now);
 }
 
-static uint64_t epoll_name(const struct srv_link *link)
+static uint64_t epoll_name(const struct srv_socket *link)
 {
     return link->serial << 32 | (uint32_t)link->fd;
 }
 
-static struct srv_link *find(struct srv_links *links, uint64_t name)
+static struct srv_socket *find(struct srv_socket_monitor *links, uint64_t name)
 {
     uint32_t fd = (uint32_t)name;
-    struct srv_link *link = fd < SRV_WIRE_DESCRIPTORS ? links->by_fd[fd] : NULL;
+    struct srv_socket *link = fd < SRV_WIRE_DESCRIPTORS ? links->by_fd[fd] : NULL;
 
     return link && epoll_name(link) == name ? link : NULL;
 }
 
 /* So that the thread looks at the link's deadline in time. With the lock held. */
-static void plan(struct srv_link *link)
+static void plan(struct srv_socket *link)
 {
     if (link->deadline && link->deadline < link->links->planned) {
         link->links->planned = link->deadline;
@@ -277,7 +277,7 @@ static void plan(struct srv_link *link)
 }
 
 /* The client closed its side (RDHUP), or is gone. With the lock held. */
-static void hang_up(struct srv_link *link, unsigned events, struct errands *errands)
+static void hang_up(struct srv_socket *link, unsigned events, struct errands *errands)
 {
     int64_t farewell = srv_monotonic_ms() + FAREWELL_MS;
 
@@ -285,7 +285,7 @@ static void hang_up(struct srv_link *link, unsigned events, struct errands *erra
     link->gone = link->gone || (events & (EPOLLERR | EPOLLHUP));
     if (link->gone) {
         add_errand(errands, link, srv_waker_abandon);
-    } else if (link->state == SRV_LINK_STREAMING) {
+    } else if (link->state == SRV_SOCKET_STREAMING) {
         add_errand(errands, link, srv_waker_expire); /* a ping will show whether somebody still reads */
     } else if (is_reading(link->state) && link->deadline > farewell) {
         link->deadline = farewell;
@@ -295,7 +295,7 @@ static void hang_up(struct srv_link *link, unsigned events, struct errands *erra
 
 static void *watch(void *arg)
 {
-    struct srv_links *links = arg;
+    struct srv_socket_monitor *links = arg;
     struct epoll_event events[BATCH / 2];
     struct errands errands = {.n = 0};
     int timeout = 0, n;
@@ -305,7 +305,7 @@ static void *watch(void *arg)
         n = epoll_wait(links->epoll, events, BATCH / 2, timeout);
         pthread_mutex_lock(&links->lock);
         for (int i = 0; i < n; i++) {
-            struct srv_link *link = find(links, events[i].data.u64);
+            struct srv_socket *link = find(links, events[i].data.u64);
             eventfd_t count;
 
             if (link)
@@ -321,9 +321,9 @@ static void *watch(void *arg)
     return NULL;
 }
 
-int srv_links_new(struct srv_links **out, const struct srv_link_limits *limits)
+int srv_socket_monitor_new(struct srv_socket_monitor **out, const struct srv_socket_limits *limits)
 {
-    struct srv_links *links = els_alloc_array(1, sizeof(*links));
+    struct srv_socket_monitor *links = els_alloc_array(1, sizeof(*links));
     struct epoll_event event = {.events = EPOLLIN, .data.u64 = 0};
 
     if (!links)
@@ -338,7 +338,7 @@ int srv_links_new(struct srv_links **out, const struct srv_link_limits *limits)
         links->epoll < 0 || links->event < 0 ||
         epoll_ctl(links->epoll, EPOLL_CTL_ADD, links->event, &event) < 0 ||
         pthread_create(&links->thread, NULL, watch, links) != 0) {
-        srv_links_free(links);
+        srv_socket_monitor_free(links);
         return ELS_EIO;
     }
     links->has_thread = true;
@@ -346,13 +346,13 @@ int srv_links_new(struct srv_links **out, const struct srv_link_limits *limits)
     return 0;
 }
 
-void srv_links_floor(struct srv_links *links, int64_t bytes_per_second, int64_t grace_ms)
+void srv_socket_monitor_floor(struct srv_socket_monitor *links, int64_t bytes_per_second, int64_t grace_ms)
 {
     links->floor = bytes_per_second;
     links->grace_ms = grace_ms;
 }
 
-struct srv_links *srv_links_free(struct srv_links *links)
+struct srv_socket_monitor *srv_socket_monitor_free(struct srv_socket_monitor *links)
 {
     if (!links)
         return NULL;
@@ -398,17 +398,17 @@ static void name_peer(int fd, char peer[INET6_ADDRSTRLEN], char network[INET6_AD
 }
 
 /* Takes an ordinary place, if there is one. With the lock held. */
-static enum srv_link_place take_place(struct srv_links *links, const char *network)
+static enum srv_socket_place take_place(struct srv_socket_monitor *links, const char *network)
 {
     if (links->ordinary >= links->limits.connections)
-        return SRV_LINK_RESERVED;
+        return SRV_SOCKET_RESERVED;
     if (srv_quota_take(links->shares, network) < 0)
-        return SRV_LINK_RESERVED_SHARE;
+        return SRV_SOCKET_RESERVED_SHARE;
     links->ordinary++;
-    return SRV_LINK_ORDINARY;
+    return SRV_SOCKET_ORDINARY;
 }
 
-static void leave_reserved(struct srv_links *links, const struct srv_link *link)
+static void leave_reserved(struct srv_socket_monitor *links, const struct srv_socket *link)
 {
     for (int i = 0; i < links->num_reserved; i++)
         if (links->reserved[i] == link) {
@@ -420,10 +420,10 @@ static void leave_reserved(struct srv_links *links, const struct srv_link *link)
 }
 
 /* Onto a reserved place: the oldest that says nothing makes room, or else the new one goes. */
-static void enter_reserved(struct srv_links *links, struct srv_link *link)
+static void enter_reserved(struct srv_socket_monitor *links, struct srv_socket *link)
 {
     for (int i = 0; i < links->num_reserved && links->num_reserved >= links->limits.reserved; i++)
-        if (links->reserved[i]->state == SRV_LINK_WAITING) {
+        if (links->reserved[i]->state == SRV_SOCKET_WAITING) {
             shutdown(links->reserved[i]->fd, SHUT_RDWR);
             leave_reserved(links, links->reserved[i]);
         }
@@ -433,15 +433,15 @@ static void enter_reserved(struct srv_links *links, struct srv_link *link)
         links->reserved[links->num_reserved++] = link;
 }
 
-enum srv_link_place srv_link_place(struct srv_link *link)
+enum srv_socket_place srv_socket_place(struct srv_socket *link)
 {
-    struct srv_links *links = link->links;
-    enum srv_link_place place;
+    struct srv_socket_monitor *links = link->links;
+    enum srv_socket_place place;
 
     pthread_mutex_lock(&links->lock);
-    if (link->place != SRV_LINK_ORDINARY) {
+    if (link->place != SRV_SOCKET_ORDINARY) {
         link->place = take_place(links, link->network);
-        if (link->place == SRV_LINK_ORDINARY)
+        if (link->place == SRV_SOCKET_ORDINARY)
             leave_reserved(links, link);
     }
     place = link->place;
@@ -454,17 +454,17 @@ enum srv_link_place srv_link_place(struct srv_link *link)
 /* The first line of a request has come. Called by the reader. */
 static void begin(void *user)
 {
-    struct srv_link *link = user;
+    struct srv_socket *link = user;
     bool waits;
 
     pthread_mutex_lock(&link->links->lock);
-    waits = link->state == SRV_LINK_WAITING;
+    waits = link->state == SRV_SOCKET_WAITING;
     pthread_mutex_unlock(&link->links->lock);
     if (waits)
-        srv_link_enter(link, SRV_LINK_RECEIVING, link->links->limits.upload_ms, NULL);
+        srv_socket_enter(link, SRV_SOCKET_RECEIVING, link->links->limits.upload_ms, NULL);
 }
 
-static void add_to_table(struct srv_links *links, struct srv_link *link)
+static void add_to_table(struct srv_socket_monitor *links, struct srv_socket *link)
 {
     struct epoll_event event = {.events = EPOLLRDHUP | EPOLLET};
 
@@ -479,14 +479,14 @@ static void add_to_table(struct srv_links *links, struct srv_link *link)
     /* Where memory for it lacks, deadlines and pings find out later. */
     link->watched = epoll_ctl(links->epoll, EPOLL_CTL_ADD, link->fd, &event) == 0;
     link->place = take_place(links, link->network);
-    if (link->place != SRV_LINK_ORDINARY)
+    if (link->place != SRV_SOCKET_ORDINARY)
         enter_reserved(links, link);
     pthread_mutex_unlock(&links->lock);
 }
 
-struct srv_link *srv_link_new(struct srv_links *links, int fd)
+struct srv_socket *srv_socket_new(struct srv_socket_monitor *links, int fd)
 {
-    struct srv_link *link = els_alloc_array(1, sizeof(*link));
+    struct srv_socket *link = els_alloc_array(1, sizeof(*link));
     const int unsent = UNSENT;
 
     if (!link)
@@ -495,7 +495,7 @@ struct srv_link *srv_link_new(struct srv_links *links, int fd)
     setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent));
     link->links = links;
     link->fd = fd;
-    link->state = SRV_LINK_BUSY;
+    link->state = SRV_SOCKET_BUSY;
     link->wire = (struct srv_wire_socket){.fd = fd, .begun = begin, .user = link};
     name_peer(fd, link->peer, link->network);
     if (srv_wire_attach(&link->wire) < 0) {
@@ -506,9 +506,9 @@ struct srv_link *srv_link_new(struct srv_links *links, int fd)
     return link;
 }
 
-void srv_link_free(struct srv_link *link)
+void srv_socket_free(struct srv_socket *link)
 {
-    struct srv_links *links;
+    struct srv_socket_monitor *links;
     struct srv_waker *waker;
 
     if (!link)
@@ -525,7 +525,7 @@ void srv_link_free(struct srv_link *link)
         links->first = link->next;
     if (link->next)
         link->next->previous = link->previous;
-    if (link->place == SRV_LINK_ORDINARY) {
+    if (link->place == SRV_SOCKET_ORDINARY) {
         links->ordinary--;
         srv_quota_give(links->shares, link->network);
     } else {
@@ -537,23 +537,23 @@ void srv_link_free(struct srv_link *link)
     free(link);
 }
 
-const char *srv_link_peer(const struct srv_link *link)
+const char *srv_socket_peer(const struct srv_socket *link)
 {
     return link->peer;
 }
 
-const char *srv_link_network(const struct srv_link *link)
+const char *srv_socket_network(const struct srv_socket *link)
 {
     return link->network;
 }
 
-uint64_t srv_link_begin(struct srv_link *link, struct srv_request *req)
+uint64_t srv_socket_begin(struct srv_socket *link, struct srv_request *req)
 {
     link->begun = req;
     return ++link->requests;
 }
 
-struct srv_request *srv_link_take(struct srv_link *link)
+struct srv_request *srv_socket_take(struct srv_socket *link)
 {
     struct srv_request *req = link->begun;
 
@@ -561,26 +561,26 @@ struct srv_request *srv_link_take(struct srv_link *link)
     return req;
 }
 
-const struct srv_wire *srv_link_wire(const struct srv_link *link)
+const struct srv_wire *srv_socket_wire(const struct srv_socket *link)
 {
     return &link->wire.wire;
 }
 
-static bool is_asleep(enum srv_link_state state)
+static bool is_asleep(enum srv_socket_state state)
 {
-    return state == SRV_LINK_PARKED || state == SRV_LINK_STREAMING;
+    return state == SRV_SOCKET_PARKED || state == SRV_SOCKET_STREAMING;
 }
 
-bool srv_link_enter(struct srv_link *link, enum srv_link_state state, int64_t ms,
+bool srv_socket_enter(struct srv_socket *link, enum srv_socket_state state, int64_t ms,
                     struct srv_waker *waker)
 {
-    struct srv_links *links = link->links;
+    struct srv_socket_monitor *links = link->links;
     struct srv_waker *old = NULL;
     bool entered = false;
 
     pthread_mutex_lock(&links->lock);
-    if (link->state != SRV_LINK_LINGERING) {
-        bool goes_on = (state == SRV_LINK_RECEIVING || state == SRV_LINK_SENDING) && link->state == state;
+    if (link->state != SRV_SOCKET_LINGERING) {
+        bool goes_on = (state == SRV_SOCKET_RECEIVING || state == SRV_SOCKET_SENDING) && link->state == state;
 
         link->state = state;
         /* The hang-up is told once; who goes to sleep after it must not wait for another. */
@@ -588,9 +588,9 @@ bool srv_link_enter(struct srv_link *link, enum srv_link_state state, int64_t ms
             ms = 0;
         if (link->half_closed && is_reading(state) && ms > FAREWELL_MS)
             ms = FAREWELL_MS;
-        if (link->place != SRV_LINK_ORDINARY && is_reading(state) && ms > RESERVED_MS)
+        if (link->place != SRV_SOCKET_ORDINARY && is_reading(state) && ms > RESERVED_MS)
             ms = RESERVED_MS;
-        if (!goes_on && state == SRV_LINK_SENDING)
+        if (!goes_on && state == SRV_SOCKET_SENDING)
             begin_sending(link);
         else if (!goes_on)
             link->deadline = ms < 0 ? 0 : srv_monotonic_ms() + ms;
@@ -606,14 +606,14 @@ bool srv_link_enter(struct srv_link *link, enum srv_link_state state, int64_t ms
     return entered;
 }
 
-void srv_link_wait(struct srv_link *link, int64_t ms)
+void srv_socket_wait(struct srv_socket *link, int64_t ms)
 {
     bool begun = srv_wire_has_begun(&link->wire.wire);
 
-    srv_link_enter(link, begun ? SRV_LINK_RECEIVING : SRV_LINK_WAITING, ms, NULL);
+    srv_socket_enter(link, begun ? SRV_SOCKET_RECEIVING : SRV_SOCKET_WAITING, ms, NULL);
 }
 
-bool srv_link_is_half_closed(const struct srv_link *link)
+bool srv_socket_is_half_closed(const struct srv_socket *link)
 {
     bool half_closed;
 
@@ -623,17 +623,17 @@ bool srv_link_is_half_closed(const struct srv_link *link)
     return half_closed;
 }
 
-void srv_link_cut(struct srv_link *link)
+void srv_socket_cut(struct srv_socket *link)
 {
     pthread_mutex_lock(&link->links->lock);
     shutdown(link->fd, SHUT_RDWR);
     pthread_mutex_unlock(&link->links->lock);
 }
 
-void srv_link_refuse(struct srv_link *link, const void *bytes, size_t size)
+void srv_socket_refuse(struct srv_socket *link, const void *bytes, size_t size)
 {
     pthread_mutex_lock(&link->links->lock);
-    if (link->state != SRV_LINK_LINGERING)
+    if (link->state != SRV_SOCKET_LINGERING)
         answer_and_linger(link, bytes, size);
     plan(link);
     pthread_mutex_unlock(&link->links->lock);
@@ -641,7 +641,7 @@ void srv_link_refuse(struct srv_link *link, const void *bytes, size_t size)
 
 /* Tells the waker of every link, a batch at a time: serials fall along the list, so that the walk
  * can go on below the last one although links come and go between the batches. */
-static void tell_all(struct srv_links *links, void (*tell)(struct srv_waker *w))
+static void tell_all(struct srv_socket_monitor *links, void (*tell)(struct srv_waker *w))
 {
     struct errands errands = {.n = 0};
     uint64_t below = UINT64_MAX;
@@ -650,7 +650,7 @@ static void tell_all(struct srv_links *links, void (*tell)(struct srv_waker *w))
     while (more) {
         more = false;
         pthread_mutex_lock(&links->lock);
-        for (struct srv_link *link = links->first; link; link = link->next) {
+        for (struct srv_socket *link = links->first; link; link = link->next) {
             if (link->serial >= below)
                 continue;
             if (errands.n == BATCH) {
@@ -667,17 +667,17 @@ static void tell_all(struct srv_links *links, void (*tell)(struct srv_waker *w))
     }
 }
 
-void srv_links_expire_all(struct srv_links *links)
+void srv_socket_monitor_expire_all(struct srv_socket_monitor *links)
 {
     tell_all(links, srv_waker_expire);
 }
 
-void srv_links_abandon_all(struct srv_links *links)
+void srv_socket_monitor_abandon_all(struct srv_socket_monitor *links)
 {
     tell_all(links, srv_waker_abandon);
 }
 
-void srv_links_wake_all(struct srv_links *links)
+void srv_socket_monitor_wake_all(struct srv_socket_monitor *links)
 {
     tell_all(links, srv_waker_wake);
 }

@@ -1,12 +1,12 @@
 /*
  * A list of wakers that is woken without its lock being held: a waker belongs to the HTTP room, which has locks of its
- * own and may be calling srv_watch_remove at this moment.
+ * own and may be calling srv_waiters_remove at this moment.
  *
  * Waking walks the list in chunks: copy references under the lock, let it go, wake them. A watcher that arrives or
  * leaves between chunks does not shift the others out of the walk, because the walk goes by serial number.
  * Who arrives after the news looks for it before it sleeps (see srv_response_park).
  */
-#include "server/http/watch.h"
+#include "server/http/waiters.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -15,18 +15,18 @@
 
 enum { CHUNK = 64, FIRST_SPACE = 4 };
 
-struct srv_watcher {
+struct srv_waiter {
     uint64_t serial;
     struct srv_waker *waker;
 };
 
-void srv_watch_init(struct srv_watch *watch)
+void srv_waiters_init(struct srv_waiters *watch)
 {
-    *watch = (struct srv_watch){0};
+    *watch = (struct srv_waiters){0};
     pthread_mutex_init(&watch->lock, NULL);
 }
 
-void srv_watch_deinit(struct srv_watch *watch)
+void srv_waiters_deinit(struct srv_waiters *watch)
 {
     for (size_t i = 0; i < watch->count; i++)
         srv_waker_unref(watch->list[i].waker);
@@ -34,14 +34,14 @@ void srv_watch_deinit(struct srv_watch *watch)
     pthread_mutex_destroy(&watch->lock);
 }
 
-static int make_room(struct srv_watch *watch)
+static int make_room(struct srv_waiters *watch)
 {
     size_t space = watch->space ? watch->space * 2 : FIRST_SPACE;
-    struct srv_watcher *list;
+    struct srv_waiter *list;
 
     if (watch->count < watch->space)
         return 0;
-    if (watch->count >= SRV_WATCH_MOST)
+    if (watch->count >= SRV_WAITERS_MOST)
         return ELS_ELIMIT;
     list = reallocarray(watch->list, space, sizeof(*list));
     if (!list)
@@ -51,19 +51,19 @@ static int make_room(struct srv_watch *watch)
     return 0;
 }
 
-int srv_watch_add(struct srv_watch *watch, struct srv_waker *waker)
+int srv_waiters_add(struct srv_waiters *watch, struct srv_waker *waker)
 {
     int status;
 
     pthread_mutex_lock(&watch->lock);
     status = make_room(watch);
     if (status == 0)
-        watch->list[watch->count++] = (struct srv_watcher){watch->next_serial++, srv_waker_ref(waker)};
+        watch->list[watch->count++] = (struct srv_waiter){watch->next_serial++, srv_waker_ref(waker)};
     pthread_mutex_unlock(&watch->lock);
     return status;
 }
 
-void srv_watch_remove(struct srv_watch *watch, struct srv_waker *waker)
+void srv_waiters_remove(struct srv_waiters *watch, struct srv_waker *waker)
 {
     bool found = false;
 
@@ -79,7 +79,7 @@ void srv_watch_remove(struct srv_watch *watch, struct srv_waker *waker)
 }
 
 /* The first entry with a serial of at least `serial`. */
-static size_t position(const struct srv_watch *watch, uint64_t serial)
+static size_t position(const struct srv_waiters *watch, uint64_t serial)
 {
     size_t low = 0, high = watch->count;
 
@@ -94,7 +94,7 @@ static size_t position(const struct srv_watch *watch, uint64_t serial)
     return low;
 }
 
-void srv_watch_wake(struct srv_watch *watch)
+void srv_waiters_wake(struct srv_waiters *watch)
 {
     struct srv_waker *chunk[CHUNK];
     uint64_t serial = 0;

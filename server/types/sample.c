@@ -1,11 +1,11 @@
 /*
- * The kind "sample": images from noise. Here is what its body may say and what it keeps; kind_sample_run.c computes it.
- * The back room calls settle(), from any of its threads; no state.
+ * The kind "sample": images from noise. Here is what its body may say and what it keeps; sample_run.c computes it.
+ * The handler pool calls settle(), from any of its threads; no state.
  *
  * The last check makes a sampler for one image and throws it away: then the library itself has accepted the
  * parameters, and an accepted job cannot fail for them.
  */
-#include "server/types/kind_sample.h"
+#include "server/types/sample.h"
 
 #include <string.h>
 #include <sys/random.h>
@@ -338,7 +338,7 @@ static const struct srv_field *const fields[] = {
     &srv_field_tolerance, &field_outputs, &field_mosaic_top, &srv_field_client_ref, NULL,
 };
 
-const struct srv_kind srv_kind_sample = {
+const struct srv_job_type srv_job_type_sample = {
     .name = "sample",
     .path = "/v1/samples",
     .fields = fields,

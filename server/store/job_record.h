@@ -2,13 +2,13 @@
  * record: everything that is known of one job at one moment, as plain data: what the store keeps and what
  * GET /v1/jobs/{id} says.
  *
- *     struct srv_record record = {0};
+ *     struct srv_job_record record = {0};
  *     if (srv_store_get(store, id, &record, &err) == 0)
- *         json = srv_record_json(&record, SRV_RECORD_WHOLE);
- *     srv_record_deinit(&record);
+ *         json = srv_job_record_json(&record, SRV_RECORD_WHOLE);
+ *     srv_job_record_deinit(&record);
  */
-#ifndef SRV_RECORD_H
-#define SRV_RECORD_H
+#ifndef SRV_JOB_RECORD_H
+#define SRV_JOB_RECORD_H
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -39,7 +39,7 @@ struct srv_progress {
     double eta_seconds; /* negative: not known yet */
 };
 
-struct srv_record {
+struct srv_job_record {
     int64_t sequence; /* the store's order of creation, from 1; the cursor of lists */
     char id[SRV_ID_SIZE];
     char kind[16];
@@ -61,22 +61,22 @@ struct srv_record {
     int64_t queue_position; /* 1: the next; 0: not queued */
 };
 
-enum srv_record_detail {
+enum srv_job_record_detail {
     SRV_RECORD_WHOLE,
     SRV_RECORD_BRIEF, /* for lists: no result, and uploaded tensors are named, not held */
 };
 
-void srv_record_deinit(struct srv_record *record);
+void srv_job_record_deinit(struct srv_job_record *record);
 /* A deep copy. ELS_ENOMEM: *out is empty. */
-int srv_record_copy(struct srv_record *out, const struct srv_record *from);
-/* Replaces tensors inside resolved parameters by the word "uploaded". 0, or −1 when memory is out. */
+int srv_job_record_copy(struct srv_job_record *out, const struct srv_job_record *from);
+/* Replaces tensors inside resolved parameters by the word "uploaded". 0, or −1 when out of memory. */
 int srv_name_uploads(json_t *params);
 /* For an event: the whole; without its parameters and its result (null) when these are over SRV_EVENTS_RECORD. */
-json_t *srv_record_event(const struct srv_record *record);
+json_t *srv_job_record_event(const struct srv_job_record *record);
 /* The most bytes that the text of that has. */
-size_t srv_record_event_bytes(const struct srv_record *record);
+size_t srv_job_record_event_bytes(const struct srv_job_record *record);
 /* As API.md describes it. A new reference; NULL when out of memory. */
-json_t *srv_record_json(const struct srv_record *record, enum srv_record_detail detail);
+json_t *srv_job_record_json(const struct srv_job_record *record, enum srv_job_record_detail detail);
 
 /* "queued" …; NULL past the end. */
 const char *srv_status_name(enum srv_status status);

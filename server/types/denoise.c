@@ -1,6 +1,6 @@
 /*
  * The kind "denoise": one evaluation of a score machine on noisy images at one noise level, for several scales in one
- * pass over the bank. settle() runs in the back room, the rest on an executor's thread.
+ * pass over the bank. settle() runs in the handler pool, the rest on an executor's thread.
  *
  * All four outputs follow from x̂0 (Tweedie, eq. 3, 9, 24): score = (a·x̂0 − x)/σ², ε = (x − a·x̂0)/σ. They are
  * served as [K,B,C,H,W] and [K,B,H,W], K scales of B images, and kept image by image as [K,C,H,W].
@@ -10,7 +10,7 @@
 
 #include "core/base/json.h"
 #include "els/mem.h"
-#include "server/jobs/run.h"
+#include "server/jobs/job_run.h"
 #include "server/params/params_fields.h"
 
 enum { X0, EPS, SCORE, ENTROPY };
@@ -185,17 +185,17 @@ struct denoising {
     double certified_error;
 };
 
-static int begin(struct srv_run *run, struct els_error *err)
+static int begin(struct srv_job_run *run, struct els_error *err)
 {
     const struct els_sample_spec *spec = &run->job->params->spec;
     struct denoising *d = els_alloc_array(1, sizeof(*d));
 
     run->work = d;
     return d ? els_bank_select(spec->bank, &spec->selection, &d->images, &d->num_images, err)
-             : els_fail(err, ELS_ENOMEM, NULL, "Memory is out.");
+             : els_fail(err, ELS_ENOMEM, NULL, "Out of memory.");
 }
 
-static void end(struct srv_run *run)
+static void end(struct srv_job_run *run)
 {
     struct denoising *d = run->work;
 
@@ -204,13 +204,13 @@ static void end(struct srv_run *run)
     free(d);
 }
 
-static double certified_error(const struct srv_run *run)
+static double certified_error(const struct srv_job_run *run)
 {
     return ((const struct denoising *)run->work)->certified_error;
 }
 
 /* The answer [K,B,…] into the kept tensors [B,K,…], and what follows from x̂0. */
-static void keep(struct srv_run *run, const float *x0, const float *entropy)
+static void keep(struct srv_job_run *run, const float *x0, const float *entropy)
 {
     const struct srv_params *p = run->job->params;
     size_t values = els_shape_values(p->shape), pixels = values / (size_t)p->shape.c;
@@ -235,12 +235,12 @@ static void keep(struct srv_run *run, const float *x0, const float *entropy)
     }
 }
 
-static double work(const struct srv_run *run, int step)
+static double work(const struct srv_job_run *run, int step)
 {
     return run->job->params->cost;
 }
 
-static int step(struct srv_run *run, struct els_pool *pool, const struct els_watch *watch, struct els_error *err)
+static int step(struct srv_job_run *run, struct els_pool *pool, const struct els_progress *watch, struct els_error *err)
 {
     const struct srv_params *p = run->job->params;
     struct denoising *d = run->work;
@@ -254,7 +254,7 @@ static int step(struct srv_run *run, struct els_pool *pool, const struct els_wat
     if (run->tensors[ENTROPY])
         answer.entropy = entropy = els_alloc_array(images, (size_t)p->shape.h * (size_t)p->shape.w * sizeof(float));
     if (!x0 || (run->tensors[ENTROPY] && !entropy))
-        return els_fail(err, ELS_ENOMEM, NULL, "Memory is out.");
+        return els_fail(err, ELS_ENOMEM, NULL, "Out of memory.");
     status = els_evaluate(&e, pool, watch, &answer, err);
     if (status < 0)
         return status;
@@ -263,7 +263,7 @@ static int step(struct srv_run *run, struct els_pool *pool, const struct els_wat
     return 0;
 }
 
-static int finish(struct srv_run *run, struct els_pool *pool, const struct els_watch *watch, struct els_error *err)
+static int finish(struct srv_job_run *run, struct els_pool *pool, const struct els_progress *watch, struct els_error *err)
 {
     const struct srv_params *p = run->job->params;
     json_t *json = json_pack("{s:o, s:o, s:f, s:f, s:o}", "p", p->num_p > 0 ? srv_p_json(p) : json_null(), "t",
@@ -275,7 +275,7 @@ static int finish(struct srv_run *run, struct els_pool *pool, const struct els_w
     return run->result ? 0 : els_fail(err, ELS_ENOMEM, NULL, "There is no memory for the result.");
 }
 
-const struct srv_kind srv_kind_denoise = {
+const struct srv_job_type srv_job_type_denoise = {
     .name = "denoise",
     .path = "/v1/denoise",
     .fields = fields,

@@ -7,7 +7,7 @@
  * Host. An IP address or localhost in Host cannot have come from such a name, so these always pass.
  * The Origin check stops other sites' pages from posting jobs blindly.
  */
-#include "server/http/framing.h"
+#include "server/http/request_checks.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -18,7 +18,7 @@
 
 enum { MAX_HOST = 255 };
 
-bool srv_framing_is_token(const char *s, size_t n)
+bool srv_request_is_token(const char *s, size_t n)
 {
     static const char symbols[] = "!#$%&'*+-.^_`|~0123456789"
                                   "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
@@ -29,24 +29,24 @@ bool srv_framing_is_token(const char *s, size_t n)
     return n > 0;
 }
 
-void srv_framing_field(struct srv_framing *framing, const char *name, const char *value)
+void srv_request_check_field(struct srv_request_checks *checks, const char *name, const char *value)
 {
-    if (!srv_framing_is_token(name, strlen(name)) && !framing->bad_name)
-        framing->bad_name = name;
+    if (!srv_request_is_token(name, strlen(name)) && !checks->bad_name)
+        checks->bad_name = name;
     if (strcasecmp(name, "Content-Length") == 0) {
-        framing->lengths++;
-        framing->bad_length = framing->bad_length || !*value || value[strspn(value, "0123456789")];
-        framing->has_body = framing->has_body || value[strspn(value, "0")];
+        checks->lengths++;
+        checks->bad_length = checks->bad_length || !*value || value[strspn(value, "0123456789")];
+        checks->has_body = checks->has_body || value[strspn(value, "0")];
     } else if (strcasecmp(name, "Transfer-Encoding") == 0) {
-        framing->codings++;
-        framing->bad_coding = framing->bad_coding || strcasecmp(value, "chunked") != 0;
-        framing->has_body = true;
+        checks->codings++;
+        checks->bad_coding = checks->bad_coding || strcasecmp(value, "chunked") != 0;
+        checks->has_body = true;
     } else if (strcasecmp(name, "Host") == 0) {
-        framing->hosts++;
-        framing->host = value;
+        checks->hosts++;
+        checks->host = value;
     } else if (strcasecmp(name, "Origin") == 0) {
-        framing->origins++;
-        framing->origin = value;
+        checks->origins++;
+        checks->origin = value;
     }
 }
 
@@ -95,7 +95,7 @@ static bool is_own_host(const struct srv_policy *policy, const char *name)
            in_list(policy->allowed_hosts, name, n);
 }
 
-bool srv_framing_is_cors(const struct srv_policy *policy, const char *origin)
+bool srv_request_is_cors(const struct srv_policy *policy, const char *origin)
 {
     return origin && in_list(policy->cors_origins, origin, strlen(origin));
 }
@@ -123,7 +123,7 @@ __attribute__((format(printf, 4, 5))) static bool refuse(struct srv_verdict *out
     return false;
 }
 
-bool srv_framing_check_length(const struct srv_framing *f, const char *version,
+bool srv_request_check_length(const struct srv_request_checks *f, const char *version,
                               struct srv_verdict *out)
 {
     static const char code[] = "bad_framing";
@@ -148,12 +148,12 @@ bool srv_framing_check_length(const struct srv_framing *f, const char *version,
     return true;
 }
 
-bool srv_framing_check(const struct srv_framing *f, const char *version,
+bool srv_request_check(const struct srv_request_checks *f, const char *version,
                        const struct srv_policy *policy, struct srv_verdict *out)
 {
     char name[MAX_HOST + 1];
 
-    if (!srv_framing_check_length(f, version, out))
+    if (!srv_request_check_length(f, version, out))
         return false;
     if (f->host && !split_host(f->host, name, sizeof(name)))
         return refuse(out, 400, "bad_framing", "The Host header is not a host name and a port.");
@@ -162,7 +162,7 @@ bool srv_framing_check(const struct srv_framing *f, const char *version,
                       "This daemon does not serve the host \"%.100s\"; allowed_hosts in its "
                       "configuration lists the names it does.",
                       name);
-    if (f->origin && !is_own_origin(f->origin, f->host) && !srv_framing_is_cors(policy, f->origin))
+    if (f->origin && !is_own_origin(f->origin, f->host) && !srv_request_is_cors(policy, f->origin))
         return refuse(out, 403, "foreign_origin",
                       "Pages of \"%.100s\" may not use this daemon; cors_origins in its "
                       "configuration lists those that may.",
