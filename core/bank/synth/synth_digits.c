@@ -228,20 +228,23 @@ static int flatten(struct knot *out, const struct stroke *s, const struct hand *
 static void ink_piece(double *out, const struct knot *a, const struct knot *b, double edge)
 {
     double dx = b->x - a->x, dy = b->y - a->y, length2 = dx * dx + dy * dy;
-    double reach = (a->radius > b->radius ? a->radius : b->radius) + edge;
+    double per_length2 = length2 > 0 ? 1 / length2 : 0, per_edge = 1 / edge;
+    double reach = (a->radius > b->radius ? a->radius : b->radius) + edge / 2; /* no ink farther away */
     int x0 = (int)els_synth_clamp((a->x < b->x ? a->x : b->x) - reach, 0, SIDE - 1);
-    int x1 = (int)els_synth_clamp((a->x > b->x ? a->x : b->x) + reach + 1, 0, SIDE - 1);
+    int x1 = (int)els_synth_clamp((a->x > b->x ? a->x : b->x) + reach, 0, SIDE - 1);
     int y0 = (int)els_synth_clamp((a->y < b->y ? a->y : b->y) - reach, 0, SIDE - 1);
-    int y1 = (int)els_synth_clamp((a->y > b->y ? a->y : b->y) + reach + 1, 0, SIDE - 1);
+    int y1 = (int)els_synth_clamp((a->y > b->y ? a->y : b->y) + reach, 0, SIDE - 1);
 
     for (int y = y0; y <= y1; y++) {
         for (int x = x0; x <= x1; x++) {
-            double along = length2 > 0 ? ((x - a->x) * dx + (y - a->y) * dy) / length2 : 0;
+            double along = ((x - a->x) * dx + (y - a->y) * dy) * per_length2;
             double t = els_synth_clamp(along, 0, 1);
-            double ex = x - (a->x + t * dx), ey = y - (a->y + t * dy);
-            double radius = a->radius + t * (b->radius - a->radius);
-            double cover = (radius - sqrt(ex * ex + ey * ey)) / edge + 0.5;
+            double ex = x - (a->x + t * dx), ey = y - (a->y + t * dy), d2 = ex * ex + ey * ey;
+            double cover;
 
+            if (d2 >= reach * reach)
+                continue;
+            cover = (a->radius + t * (b->radius - a->radius) - sqrt(d2)) * per_edge + 0.5;
             if (cover > out[y * SIDE + x])
                 out[y * SIDE + x] = cover;
         }

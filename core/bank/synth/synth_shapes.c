@@ -2,14 +2,15 @@
  * The `shapes` bank: one shape in one or two colours on a coloured ground. Called by synth.c; holds no state.
  *
  * A pixel is the mean of 4×4 samples. A sample is mapped into the shape's own coordinates (turned and sized,
- * the shape fills the unit circle), and asked whether it is inside.
+ * the shape fills the unit circle), and asked whether it is inside. Every start of a process draws the bank, so what
+ * depends on a sample's row or column alone is computed once for each of them.
  */
 #include <math.h>
 #include <stddef.h>
 
 #include "core/bank/synth/synth_internal.h"
 
-enum { SIDE = 32, SUB = 4, NUM_KINDS = 6 };
+enum { SIDE = 32, SUB = 4, SAMPLES = SIDE * SUB, NUM_KINDS = 6 };
 
 static const uint64_t SEED = 0x656c73736861;
 
@@ -36,6 +37,8 @@ static int inside_star(double u, double v)
 {
     int inside = 0;
 
+    if (fabs(u) > 0.96 || fabs(v) > 1)
+        return 0;
     for (int i = 0; i < 10; i++) {
         const double *a = STAR[i], *b = STAR[(i + 1) % 10];
 
@@ -126,32 +129,53 @@ static struct scene random_scene(uint64_t *rng, int kind)
     return s;
 }
 
-static struct colour sample(const struct scene *s, double x, double y)
+/* A row or a column of samples: its share of a sample's place in the shape, and of its place along the ground. */
+struct line {
+    double u, v, along;
+    struct colour fill; /* of a row */
+};
+
+static void set_lines(struct line *rows, struct line *columns, const struct scene *s)
 {
-    double dx = (x - s->x) / s->size, dy = (y - s->y) / s->size;
-    double u = s->cos * dx + s->sin * dy, v = s->cos * dy - s->sin * dx;
-    double along = 0.5 + (s->gx * (x - SIDE / 2.0) + s->gy * (y - SIDE / 2.0)) / SIDE;
+    for (int i = 0; i < SAMPLES; i++) {
+        double at = (i + 0.5) / SUB, middle = at - SIDE / 2.0;
+        double dx = (at - s->x) / s->size, dy = (at - s->y) / s->size;
+
+        columns[i] = (struct line){.u = s->cos * dx, .v = -s->sin * dx, .along = 0.5 + s->gx * middle / SIDE};
+        rows[i] = (struct line){
+            .u = s->sin * dy,
+            .v = s->cos * dy,
+            .along = s->gy * middle / SIDE,
+            .fill = mix(s->fill[0], s->fill[1], 0.5 + dy / 2),
+        };
+    }
+}
+
+static struct colour sample(const struct scene *s, const struct line *row, const struct line *column)
+{
+    double u = column->u + row->u, v = column->v + row->v;
 
     if (!inside(s->kind, u, v))
-        return mix(s->ground[0], s->ground[1], along);
+        return mix(s->ground[0], s->ground[1], column->along + row->along);
     if (s->rim_from < 1 && !inside(s->kind, u / s->rim_from, v / s->rim_from))
         return s->rim;
-    return mix(s->fill[0], s->fill[1], 0.5 + dy / 2);
+    return row->fill;
 }
 
 void els_synth_draw_shape(uint8_t *out, int i)
 {
     uint64_t rng = SEED + (uint64_t)i * 0x632be59bd9b4e019;
     struct scene s = random_scene(&rng, i % NUM_KINDS);
+    struct line rows[SAMPLES], columns[SAMPLES];
 
+    set_lines(rows, columns, &s);
     for (int y = 0; y < SIDE; y++) {
         for (int x = 0; x < SIDE; x++) {
             struct colour sum = {0};
             double scale = 255.0 / (SUB * SUB);
 
             for (int k = 0; k < SUB * SUB; k++) {
-                struct colour c =
-                    sample(&s, x + (k % SUB + 0.5) / SUB, y + ((double)(k / SUB) + 0.5) / SUB);
+                struct colour c = sample(&s, &rows[y * SUB + k / SUB], &columns[x * SUB + k % SUB]);
 
                 sum = (struct colour){sum.r + c.r, sum.g + c.g, sum.b + c.b};
             }
