@@ -73,7 +73,7 @@ VARIANTS = [
     {"noise_schedule": "ddpm_linear"},
     {"noise_schedule": {"alpha_bar": [1, 0.9, 0.5, 0.2, 0.01]}},
     {"scales": "mnist-unet-zeros"},
-    {"scales": "auto"},
+    {"scales": "auto", "max_samples": 8},
     {"scales": [3, 5, 7, 9]},
     {"scales": {"t": [0.1, 0.9], "p": [3, 7]}},
     {"seed": 2**53 - 1},
