@@ -44,7 +44,7 @@ static double work_of(const struct els_pass *pass, int64_t n)
     return before / all;
 }
 
-/* True when the work is to stop. Asks the progress at most every POLL_NS per worker. */
+/* True when the work is to stop. Calls the progress callback at most every POLL_NS per worker. */
 static int look_in(struct els_pass *pass, struct worker *w)
 {
     int64_t now;

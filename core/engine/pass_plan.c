@@ -48,7 +48,7 @@ size_t els_pass_part_pixels(const struct els_sweep *s)
 }
 
 /*
- * Rows per band: small enough for memory and for a quick look at the progress, and more bands when
+ * Rows per band: small enough for memory and for frequent calls of the progress callback, and more bands when
  * chains are few.
  */
 static int band_rows(const struct els_pass *pass, const struct els_kernel *first, int slots,

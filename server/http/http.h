@@ -17,7 +17,7 @@
  *         {0},
  *     };
  *
- * Which thread: libmicrohttpd's threads parse, check checks, collect the bounded body and send.
+ * Which thread: libmicrohttpd's threads parse, check the framing, collect the bounded body and send.
  * They never compute and never block: every handler runs on a thread of its lane (lanes.h) while the
  * connection is suspended, except routes marked SRV_ROUTE_INLINE (health, metrics), which must only
  * read memory and run at once.

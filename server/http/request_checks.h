@@ -32,7 +32,7 @@ struct srv_policy {
 };
 
 struct srv_verdict {
-    int status; /* 400: close the connection, its checks is not to be trusted; 403 */
+    int status; /* 400: close the connection, its framing is not to be trusted; 403 */
     const char *code;
     char detail[256];
 };

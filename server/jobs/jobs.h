@@ -9,9 +9,9 @@
  *                                             // in the store and are re-queued at the next start
  *     jobs = srv_jobs_free(jobs);
  *
- * Rooms: params (JSON ⇄ els_sample_spec), job (one job's state, events, waiters), queue (bounded FIFO),
- * scheduler (lets jobs begin; executors compute, in turns), store (SQLite, WAL; ":memory:" without a
- * state_dir), events (the server-sent event ring), api_jobs and api_samples (the routes).
+ * What is where: job (one job's state, events, waiters), queue (a bounded FIFO), scheduler (lets jobs begin),
+ * executor (computes them, in turns), job_run (one job while it computes), events (the ring of server-sent events).
+ * server/params reads what a job is asked for, server/types computes it, server/store keeps it, server/api has the routes.
  */
 #ifndef SRV_JOBS_H
 #define SRV_JOBS_H

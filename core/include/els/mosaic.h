@@ -55,7 +55,7 @@ struct els_mosaic {
 /*
  * The mosaic of x̂0 for e->x, which must be one image [C,H,W] (batch 1) at one P. top: 1…ELS_MAX_TOP candidates per
  * pixel. e->tolerance is not read: a mosaic is exact. ELS_EINVAL names the field at fault; ELS_ENOMEM; ELS_ECANCELLED
- * when the progress says so. The same result for any number of threads and for every kernel.
+ * when the progress callback says so. The same result for any number of threads and for every kernel.
  *
  * Regions: 4-connected pixels whose heaviest candidates come from the same image at the same displacement (row − i,
  * column − j), which is taken modulo H and W where patches wrap around (es, and els with wrapped candidates).

@@ -54,7 +54,7 @@ ELS_API int els_picture_write_png(struct els_buffer *out, const struct els_pictu
 ELS_API size_t els_picture_png_bytes(int64_t width, int64_t height, int channels, size_t text);
 /* The most memory that writing it takes, beside the pixels: the buffer while it grows, and the compressor. */
 ELS_API size_t els_picture_png_memory(int64_t width, int64_t height, int channels, size_t text);
-/* The same; ELS_ECANCELLED when the progress (engine.h) says so. */
+/* The same; ELS_ECANCELLED when the progress callback (els/progress.h) says so. */
 struct els_progress;
 ELS_API int els_picture_write_png_watched(struct els_buffer *out, const struct els_picture *p, const char *const *text,
                                           size_t num_text, const struct els_progress *progress);
