@@ -551,7 +551,8 @@ def test_a_crowd_beyond_all_places_waits_without_work(start):
                    lambda: (elsd.descriptors() - elsd.descriptors_at_start)["socket"] >= places)
         wait_until("the daemon to rest", lambda: rests(elsd))
         taken = (elsd.descriptors() - elsd.descriptors_at_start)["socket"]
-        assert places <= taken <= places + RESERVED + 2, taken
+        # And, for a moment, those that are closed to make room: two for each of the two HTTP threads.
+        assert places <= taken <= places + RESERVED + 2 * 2, taken
     elsd.check_descriptors()
     elsd.serves()
 
