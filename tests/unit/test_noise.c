@@ -7,10 +7,12 @@
  */
 #include <jansson.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/theory/noise_ziggurat.h"
 #include "els/error.h"
+#include "els/mem.h"
 #include "els/noise.h"
 #include "noise_cases.h"
 #include "unit.h"
@@ -89,6 +91,25 @@ START_TEST(test_numpy_matches_numpy)
         }
         ck_assert_msg(hash == k->numpy_fnv1a, "numpy seed %llu", (unsigned long long)k->seed);
     }
+}
+END_TEST
+
+/* A number in four thousand comes from beyond the ziggurat's layers, and half of what is tried there is rejected: the
+ * cases above have none. The hash is that of numpy.random.default_rng(7).standard_normal(1 << 20, dtype=numpy.float32). */
+START_TEST(test_numpy_beyond_the_layers)
+{
+    size_t n = (size_t)1 << 20, beyond = 0;
+    float *x = els_alloc_array(n, sizeof(*x));
+    struct els_noise g;
+
+    ck_assert_ptr_nonnull(x);
+    els_noise_init(&g, ELS_NOISE_NUMPY, 7);
+    els_noise_randn(&g, x, n);
+    for (size_t i = 0; i < n; i++)
+        beyond += fabsf(x[i]) > 3.6541528853610088f;
+    ck_assert_uint_eq(beyond, 289);
+    ck_assert_uint_eq(fnv1a(0xcbf29ce484222325u, x, n * sizeof(*x)), 0xa06d54f6098d43a9u);
+    free(x);
 }
 END_TEST
 
@@ -266,6 +287,6 @@ START_TEST(test_names)
 }
 END_TEST
 
-UNIT_MAIN("noise", test_torch_matches_pytorch, test_numpy_matches_numpy, test_golden_noise,
+UNIT_MAIN("noise", test_torch_matches_pytorch, test_numpy_matches_numpy, test_numpy_beyond_the_layers, test_golden_noise,
           test_golden_files, test_high_bits_of_the_seed, test_a_copy_goes_on_alone, test_moments,
           test_ziggurat_tables, test_names)
